@@ -1,0 +1,70 @@
+// swift-tools-version: 6.2
+// ttblk: copy-on-write disks for simulated machines. The arrows between modules: Tests/TidyTests.
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .treatAllWarnings(as: .error),
+]
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
+let histogram = Target.Dependency.product(name: "Histogram", package: "hdrhistogram-swift")
+let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
+
+let package = Package(
+  name: "ttblk",
+  products: [
+    .executable(name: "ttblk", targets: ["ttblk"]),
+    // Preloaded into guests, so that their entropy comes from the scenario's seed.
+    .library(name: "ttblk-entropy", type: .dynamic, targets: ["CEntropy"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+  ],
+  targets: [
+    .target(name: "CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+    .target(name: "CEntropy", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+    .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+    module("Linux", ["CLinux"]),
+    module("Simulation", [heap]),
+    module("Telemetry", ["Simulation", "CXXHash", histogram]),
+    module("TimeTravel", ["Linux", "Simulation"]),
+    module("BlockIO", ["Linux"]),
+    module("DiskModel", ["Simulation"]),
+    module("DiskImage", ["BlockIO", "Linux"]),
+    module("VhostUser", ["Linux"]),
+    module("BlockDevice", ["DiskImage", "BlockIO", "DiskModel", "Simulation", "Telemetry"]),
+    module("VirtioBlock", ["VhostUser", "BlockDevice", "Simulation"]),
+    module(
+      "Scenario",
+      [
+        "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage", "VhostUser",
+        "BlockDevice", "VirtioBlock", toml,
+      ]),
+    module("TestKit", ["Linux", "Simulation", "TimeTravel", "BlockIO", "DiskImage", "VhostUser"]),
+    .executableTarget(
+      name: "ttblk",
+      dependencies: [
+        "Linux", "Simulation", "Telemetry", "TimeTravel", "DiskImage", "DiskModel", "BlockDevice", "Scenario",
+        argumentParser,
+      ],
+      swiftSettings: settings),
+    tests("LinuxTests", ["Linux"]),
+  ],
+  swiftLanguageModes: [.v6],
+  cxxLanguageStandard: .cxx17
+)

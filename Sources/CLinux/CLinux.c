@@ -1,0 +1,172 @@
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+ssize_t CLinux_send(int socket, const void *bytes, size_t count, const int *descriptors, size_t descriptor_count,
+                    int flags) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int) * CLINUX_DESCRIPTORS_MAX)];
+  } control;
+  struct iovec part = {.iov_base = (void *)bytes, .iov_len = count};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  if (descriptor_count > CLINUX_DESCRIPTORS_MAX) {
+    errno = EINVAL;
+    return -1;
+  }
+  if (descriptor_count > 0) {
+    memset(&control, 0, sizeof control);
+    message.msg_control = control.bytes;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * descriptor_count);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * descriptor_count);
+    memcpy(CMSG_DATA(header), descriptors, sizeof(int) * descriptor_count);
+  }
+  return sendmsg(socket, &message, flags | MSG_NOSIGNAL);
+}
+
+ssize_t CLinux_receive(int socket, void *bytes, size_t count, int *descriptors, size_t *descriptor_count,
+                       bool *truncated, int flags) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int) * CLINUX_DESCRIPTORS_MAX)];
+  } control;
+  struct iovec part = {.iov_base = bytes, .iov_len = count};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+  *descriptor_count = 0;
+  *truncated = false;
+  ssize_t received = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
+  if (received < 0) return received;
+  *truncated = (message.msg_flags & MSG_CTRUNC) != 0;
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    size_t here = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    memcpy(descriptors + *descriptor_count, CMSG_DATA(header), here * sizeof(int));
+    *descriptor_count += here;
+  }
+  return received;
+}
+
+int CLinux_memfd_create_sealable(const char *name) { return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); }
+
+int CLinux_seal_size(int descriptor) { return fcntl(descriptor, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK); }
+
+int CLinux_accept(int socket) { return accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
+
+int CLinux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+int CLinux_duplicate(int descriptor) { return fcntl(descriptor, F_DUPFD_CLOEXEC, 0); }
+
+int CLinux_fallocate_punch_hole(int descriptor, int64_t offset, int64_t length) {
+  return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length) {
+  return fallocate(descriptor, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+int64_t CLinux_seek_data(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_DATA); }
+
+int64_t CLinux_seek_hole(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_HOLE); }
+
+int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder) {
+  struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
+  *holder = 0;
+  if (fcntl(descriptor, F_SETLK, &lock) == 0) return 0;
+  int failure = errno;
+  if (failure == EAGAIN || failure == EACCES) {
+    struct flock other = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
+    if (fcntl(descriptor, F_GETLK, &other) == 0 && other.l_type != F_UNLCK && other.l_pid > 0) *holder = other.l_pid;
+  }
+  return failure;
+}
+
+int CLinux_set_nonblocking(int descriptor, bool enabled) {
+  int flags = fcntl(descriptor, F_GETFL);
+  if (flags < 0) return -1;
+  return fcntl(descriptor, F_SETFL, enabled ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+int CLinux_set_close_on_exec(int descriptor, bool enabled) {
+  return fcntl(descriptor, F_SETFD, enabled ? FD_CLOEXEC : 0);
+}
+
+int64_t CLinux_block_device_size(int descriptor) {
+  uint64_t size = 0;
+  return ioctl(descriptor, BLKGETSIZE64, &size) == 0 ? (int64_t)size : -1;
+}
+
+int CLinux_signal_descriptor(const int *signals, size_t count) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (size_t i = 0; i < count; i++) sigaddset(&set, signals[i]);
+  if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) return -1;
+  return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int CLinux_read_signal(int descriptor) {
+  struct signalfd_siginfo info;
+  ssize_t count = read(descriptor, &info, sizeof info);
+  return count == sizeof info ? (int)info.ssi_signo : -1;
+}
+
+pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int input, int output, int error,
+                   bool without_randomisation) {
+  int report[2];  // the child writes errno here if it cannot exec; a successful exec closes it
+  if (pipe2(report, O_CLOEXEC) != 0) return -errno;
+  pid_t parent = getpid();
+  pid_t child = fork();
+  if (child < 0) {
+    int failure = errno;
+    close(report[0]);
+    close(report[1]);
+    return -failure;
+  }
+  if (child == 0) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(127);  // the parent died before prctl took effect
+    if (without_randomisation) personality(personality(0xffffffff) | ADDR_NO_RANDOMIZE);
+    // Lift them above 2 first: one of them may itself be 0, 1 or 2.
+    int in = fcntl(input, F_DUPFD_CLOEXEC, 3), out = fcntl(output, F_DUPFD_CLOEXEC, 3),
+        err = fcntl(error, F_DUPFD_CLOEXEC, 3);
+    if (in >= 0 && out >= 0 && err >= 0 && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2)
+      execve(path, argv, envp);
+    int failure = errno;
+    ssize_t ignored = write(report[1], &failure, sizeof failure);
+    (void)ignored;
+    _exit(127);
+  }
+  setpgid(child, child);  // in both, so that whoever comes first has done it
+  close(report[1]);
+  int failure = 0;
+  ssize_t count;
+  do count = read(report[0], &failure, sizeof failure);
+  while (count < 0 && errno == EINTR);
+  close(report[0]);
+  return count == sizeof failure ? -failure : child;
+}
+
+int CLinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+int CLinux_become_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1); }

@@ -1,0 +1,72 @@
+// What Swift's Glibc module leaves out, each entry with its reason. Nothing here decides anything.
+#ifndef CLINUX_H
+#define CLINUX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+// Descriptors in one message: the most any peer of ours sends is 32 (rust-vmm's limit).
+#define CLINUX_DESCRIPTORS_MAX 32
+
+// CMSG_* are macros, which Swift does not import. Both return like sendmsg(2)/recvmsg(2).
+ssize_t CLinux_send(int socket, const void *bytes, size_t count, const int *descriptors, size_t descriptor_count,
+                    int flags);
+// `descriptors` holds CLINUX_DESCRIPTORS_MAX; all are close-on-exec. `truncated` says that the kernel dropped some.
+ssize_t CLinux_receive(int socket, void *bytes, size_t count, int *descriptors, size_t *descriptor_count,
+                       bool *truncated, int flags);
+
+// GNU extensions hidden behind _GNU_SOURCE.
+int CLinux_memfd_create_sealable(const char *name);
+int CLinux_seal_size(int descriptor);
+int CLinux_accept(int socket);
+int CLinux_pipe(int ends[2]);  // both close-on-exec
+int CLinux_fallocate_punch_hole(int descriptor, int64_t offset, int64_t length);
+int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length);
+// Extent queries of lseek(2): SEEK_DATA and SEEK_HOLE are GNU extensions too. -1 with ENXIO: no more data.
+int64_t CLinux_seek_data(int descriptor, int64_t offset);
+int64_t CLinux_seek_hole(int descriptor, int64_t offset);
+
+// fcntl(2) is variadic, which Swift cannot call. POSIX record locks on the whole file, the ones of UML's ubd.
+// Returns 0, or an errno value; on EAGAIN/EACCES `holder` is the pid that holds a conflicting lock (0 if unknown).
+int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder);
+int CLinux_duplicate(int descriptor);  // close-on-exec
+int CLinux_set_nonblocking(int descriptor, bool enabled);
+int CLinux_set_close_on_exec(int descriptor, bool enabled);
+// ioctl(2) is variadic. Size of a block device in bytes, or -1.
+int64_t CLinux_block_device_size(int descriptor);
+
+// signalfd(2) takes a sigset_t, and blocking the signals belongs to the same step. Returns the descriptor.
+int CLinux_signal_descriptor(const int *signals, size_t count);
+int CLinux_read_signal(int descriptor);
+
+// What posix_spawn(3) cannot do: die with the parent, run without address randomisation (UML needs that), and
+// start in a process group of its own. The three descriptors become 0, 1 and 2. Returns the pid, or -errno.
+pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int input, int output, int error,
+                   bool without_randomisation);
+int CLinux_pidfd_open(pid_t pid);
+// Orphans of our children (UML's own helpers) come back to us, so that we can reap them.
+int CLinux_become_subreaper(void);
+
+// The schedshm and the rings are shared with other processes. Word-sized relaxed accesses and fences, so that
+// neither compiler may tear, repeat or move them. Swift's Atomic needs storage of its own type.
+static inline uint16_t CLinux_load16(const void *p) { return __atomic_load_n((const uint16_t *)p, __ATOMIC_RELAXED); }
+static inline uint32_t CLinux_load32(const void *p) { return __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED); }
+static inline uint64_t CLinux_load64(const void *p) { return __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED); }
+static inline uint16_t CLinux_load16_acquire(const void *p) {
+  return __atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE);
+}
+static inline void CLinux_store16(void *p, uint16_t v) { __atomic_store_n((uint16_t *)p, v, __ATOMIC_RELAXED); }
+static inline void CLinux_store32(void *p, uint32_t v) { __atomic_store_n((uint32_t *)p, v, __ATOMIC_RELAXED); }
+static inline void CLinux_store64(void *p, uint64_t v) { __atomic_store_n((uint64_t *)p, v, __ATOMIC_RELAXED); }
+static inline void CLinux_store16_release(void *p, uint16_t v) {
+  __atomic_store_n((uint16_t *)p, v, __ATOMIC_RELEASE);
+}
+static inline void CLinux_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+#endif

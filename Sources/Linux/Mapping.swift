@@ -1,0 +1,36 @@
+// The owner of a shared memory mapping.
+import CLinux
+import Glibc
+
+/// Owns a range of mapped memory and unmaps it.
+package struct Mapping: ~Copyable {
+  /// The first byte. SAFETY: valid for `count` bytes as long as the owner lives.
+  package let base: UnsafeMutableRawPointer
+  /// Length in bytes.
+  package let count: Int
+
+  /// Maps `count` bytes of a file from its start, readable and writable, shared with whoever maps it too.
+  package init(sharing descriptor: borrowing Descriptor, count: Int) throws(LinuxError) {
+    try self.init(sharing: descriptor.rawValue, count: count)
+  }
+
+  /// As above, of a descriptor that somebody else owns; the mapping outlives the descriptor.
+  package init(sharing descriptor: CInt, count: Int) throws(LinuxError) {
+    guard count > 0, let base = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0),
+      base != MAP_FAILED
+    else { throw LinuxError("mmap", "\(count) bytes", code: count > 0 ? errno : EINVAL) }
+    self.base = base
+    self.count = count
+  }
+
+  deinit { munmap(base, count) }
+}
+
+/// An unnamed file in memory whose size is sealed, so that whoever maps it cannot be made to fault.
+package func makeSealedMemory(named name: String, count: Int) throws(LinuxError) -> Descriptor {
+  let descriptor = Descriptor(
+    owning: try retrying("memfd_create", name) { CLinux_memfd_create_sealable(name) })
+  _ = try retrying("ftruncate", name) { ftruncate(descriptor.rawValue, count) }
+  _ = try retrying("fcntl", "F_ADD_SEALS") { CLinux_seal_size(descriptor.rawValue) }
+  return descriptor
+}
