@@ -22,10 +22,12 @@ package final class EventLoop {
   private let epoll: Descriptor
   private var registrations: [Registration] = []
   private var vacant: [Int] = []
+  private var deferred: [() -> Void] = []
   private var ready: UnsafeMutableBufferPointer<epoll_event>
 
   package init() throws(LinuxError) {
-    epoll = Descriptor(owning: try retrying("epoll_create1", "") { epoll_create1(CInt(bitPattern: 0o2000000)) })
+    epoll = Descriptor(
+      owning: try retrying("epoll_create1", "") { epoll_create1(CInt(bitPattern: 0o2000000)) })
     ready = .allocate(capacity: Limits.eventsPerWait)
   }
 
@@ -62,10 +64,18 @@ package final class EventLoop {
     vacant.append(token.slot)
   }
 
+  /// Calls `body` after the handlers of the present wait, before the next one.
+  package func afterHandlers(_ body: @escaping () -> Void) { deferred.append(body) }
+
   /// Waits for at most `timeout` milliseconds (nil: until something happens) and calls the handlers that are due.
   /// - Returns: whether anything was ready.
   @discardableResult
   package func runOnce(timeout: CInt? = nil) throws(LinuxError) -> Bool {
+    while !deferred.isEmpty {
+      let bodies = deferred
+      deferred.removeAll(keepingCapacity: true)
+      for body in bodies { body() }
+    }
     let count = try retrying("epoll_wait", "") {
       epoll_wait(epoll.rawValue, ready.baseAddress, CInt(ready.count), timeout ?? -1)
     }

@@ -34,3 +34,9 @@ package func makeSealedMemory(named name: String, count: Int) throws(LinuxError)
   _ = try retrying("fcntl", "F_ADD_SEALS") { CLinux_seal_size(descriptor.rawValue) }
   return descriptor
 }
+
+/// Length in bytes of an open file; 0 if the kernel does not tell.
+package func fileSize(_ descriptor: borrowing Descriptor) -> Int {
+  var status = stat()
+  return fstat(descriptor.rawValue, &status) == 0 ? Int(status.st_size) : 0
+}

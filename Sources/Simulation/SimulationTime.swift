@@ -36,7 +36,9 @@ package struct SimulationDuration: Hashable, Comparable, Sendable, CustomStringC
 
   package static let zero = SimulationDuration(nanoseconds: 0)
 
-  package static func < (a: SimulationDuration, b: SimulationDuration) -> Bool { a.nanoseconds < b.nanoseconds }
+  package static func < (a: SimulationDuration, b: SimulationDuration) -> Bool {
+    a.nanoseconds < b.nanoseconds
+  }
 
   /// Reads `50us`, `1.5ms`, `2s`, `768ns` or `0`: a number of at most nine decimals and a unit; nil for anything
   /// else, for fractions of a nanosecond, and for what does not fit.

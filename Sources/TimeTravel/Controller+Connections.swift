@@ -1,0 +1,125 @@
+// Clients that come and go.
+package import Linux
+package import Simulation
+
+extension Controller {
+  /// Takes over a connected client.
+  package func adopt(_ socket: consuming UnixSocket) throws(LinuxError) {
+    guard let slot = vacantSlot() else {
+      log("a client was turned away: all \(Limits.clientsMax) places are taken")
+      return
+    }
+    let channel = try MessageChannel(owning: socket)
+    let descriptor = channel.socket.descriptor.rawValue
+    let member = Member(slot: slot, arrival: nextArrival(), channel: channel)
+    members.append(member)
+    member.token = try loop.add(descriptor) { [unowned self, unowned member] in readAll(member) }
+  }
+
+  /// A client that lives in this process: it takes part like any other, and costs no message.
+  package func makeLocalClient(name: UInt64) -> LocalClient {
+    guard let slot = vacantSlot() else { preconditionFailure("local clients are made before remote ones") }
+    let member = Member(slot: slot, arrival: nextArrival(), channel: nil)
+    let client = LocalClient(controller: self, member: member)
+    member.local = client
+    member.name = name
+    member.priority = options.priorities[name] ?? Self.defaultPriority
+    member.state = .waiting
+    schedule.setName(of: slot, to: name)
+    // So that clients who want something while it runs write it down instead of sending it.
+    schedule.setCapable(slot)
+    members.append(member)
+    return client
+  }
+
+  /// Ends a client's connection for its own fault.
+  func drop(_ member: Member, _ reason: String) {
+    guard member.state != .gone else { return }
+    log("\(member.label) was disconnected: \(reason)")
+    forget(member)
+  }
+
+  /// Forgets a client, whatever it was doing; the others go on.
+  func forget(_ member: Member) {
+    guard member.state != .gone else { return }
+    if running === member {
+      clock = now
+      surrenderTurn()
+    }
+    member.state = .gone
+    if let token = member.token { loop.remove(token) }
+    messagesOfDeparted += member.channel?.messageCount ?? 0
+    member.channel = nil
+    members.removeAll { $0 === member }
+    schedule.clear(member.slot)
+    let owed = member.expected
+    member.expected = []
+    for one in owed { carryOut(one.then) }
+    setNeedsDispatch()
+  }
+
+  func acceptAll() {
+    do throws(LinuxError) {
+      while let socket = try listener?.accept() { try adopt(socket) }
+    } catch {
+      log("a client could not be accepted: \(error)")
+    }
+  }
+
+  private func readAll(_ member: Member) {
+    // One at a time, for as long as there are any: a message may end the connection.
+    while member.state != .gone {
+      do throws(TimeTravelError) {
+        guard let message = try member.channel?.receive() else { return }
+        handle(message, from: member)
+      } catch {
+        return lost(member, error)
+      }
+    }
+  }
+
+  /// The connection failed, or ended; the end is no fault.
+  func lost(_ member: Member, _ error: TimeTravelError) {
+    if case .disconnected = error { forget(member) } else { drop(member, error.description) }
+  }
+
+  private func vacantSlot() -> SharedSchedule.Slot? {
+    var taken = [Bool](repeating: false, count: Limits.clientsMax + 1)
+    for member in members { taken[Int(member.slot)] = true }
+    return (1...Limits.clientsMax).first { !taken[$0] }.map { SharedSchedule.Slot($0) }
+  }
+
+  private func nextArrival() -> UInt64 {
+    arrivals += 1
+    return arrivals
+  }
+}
+
+/// A client in the controller's own process: its requests and turns are calls.
+package final class LocalClient: SimulationClient {
+  package var onTurn: (() -> Void)?
+  private unowned let controller: Controller
+  private let member: Member
+
+  init(controller: Controller, member: Member) {
+    self.controller = controller
+    self.member = member
+  }
+
+  package var now: SimulationTime { controller.now }
+
+  package var messageCount: UInt64 { 0 }
+
+  package func requestWake(at time: SimulationTime) {
+    if let request = member.request, request <= time { return }
+    member.request = time
+    if controller.running !== member { controller.lowerBound(to: time, for: member, sequence: nil) }
+  }
+
+  package func finishTurn(next: SimulationTime?) {
+    guard controller.running === member else { return }
+    if let next { requestWake(at: next) }
+    controller.surrenderTurn()
+    controller.setNeedsDispatch()
+  }
+}
