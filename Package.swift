@@ -26,8 +26,6 @@ let package = Package(
   name: "ttblk",
   products: [
     .executable(name: "ttblk", targets: ["ttblk"]),
-    // Preloaded into guests, so that their entropy comes from the scenario's seed.
-    .library(name: "ttblk-entropy", type: .dynamic, targets: ["CEntropy"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -37,7 +35,6 @@ let package = Package(
   ],
   targets: [
     .target(name: "CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
-    .target(name: "CEntropy", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     module("Linux", ["CLinux"]),
     module("Simulation", [heap]),
