@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 ssize_t CLinux_send(int socket, const void *bytes, size_t count, const int *descriptors, size_t descriptor_count,
@@ -85,6 +86,13 @@ int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length) 
 int64_t CLinux_seek_data(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_DATA); }
 
 int64_t CLinux_seek_hole(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_HOLE); }
+
+ssize_t CLinux_take_count(int descriptor, uint64_t *count) {
+  struct iovec part = {.iov_base = count, .iov_len = sizeof *count};
+  return preadv2(descriptor, &part, 1, -1, RWF_NOWAIT);
+}
+
+void CLinux_copy(void *to, const void *from, size_t count) { memcpy(to, from, count); }
 
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder) {
   struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};

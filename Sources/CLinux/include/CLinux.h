@@ -32,6 +32,12 @@ int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length);
 int64_t CLinux_seek_data(int descriptor, int64_t offset);
 int64_t CLinux_seek_hole(int descriptor, int64_t offset);
 
+// preadv2(2) is a GNU extension. Takes an eventfd's count without ever waiting, whatever flags its other holders set
+// on it (RWF_NOWAIT): returns like read(2), EOPNOTSUPP when the file cannot promise that.
+ssize_t CLinux_take_count(int descriptor, uint64_t *count);
+// memcpy(3) that no compiler can see through: what it copied is private, and never read from `from` again.
+void CLinux_copy(void *to, const void *from, size_t count);
+
 // fcntl(2) is variadic, which Swift cannot call. POSIX record locks on the whole file, the ones of UML's ubd.
 // Returns 0, or an errno value; on EAGAIN/EACCES `holder` is the pid that holds a conflicting lock (0 if unknown).
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder);
