@@ -45,6 +45,12 @@ package final class Device {
     completionLog = log
   }
 
+  /// Length in bytes.
+  package var size: UInt64 { image.size }
+
+  /// Whether everything but reads and flushes is refused.
+  package var isReadOnly: Bool { image.isReadOnly }
+
   /// Whether answers wait for the model's time.
   package var isTimed: Bool { model != nil }
 

@@ -1,6 +1,6 @@
 // The one adapter between rings and disks.
 package import BlockDevice
-package import Glibc
+import Glibc
 package import Simulation
 package import VhostUser
 
@@ -40,7 +40,7 @@ package final class VirtioBlockBackend: DeviceBackend {
     var features =
       VirtioBlockFeature.segmentCountMax | VirtioBlockFeature.blockSize | VirtioBlockFeature.flush
       | VirtioBlockFeature.topology
-    if device.image.isReadOnly {
+    if device.isReadOnly {
       features |= VirtioBlockFeature.readOnly
     } else {
       features |= VirtioBlockFeature.discard | VirtioBlockFeature.writeZeroes
@@ -48,7 +48,7 @@ package final class VirtioBlockBackend: DeviceBackend {
     return features
   }
 
-  package var configurationSpace: [UInt8] { makeConfigurationSpace(size: device.image.size) }
+  package var configurationSpace: [UInt8] { makeConfigurationSpace(size: device.size) }
 
   package func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool { false }
 

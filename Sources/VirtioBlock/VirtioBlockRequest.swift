@@ -1,5 +1,5 @@
 // The request header of virtio-blk.
-package import VhostUser
+import VhostUser
 
 /// What the first 16 readable bytes of a chain say (virtio 1.2 §5.2.6), little-endian.
 ///
