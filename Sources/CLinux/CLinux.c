@@ -6,6 +6,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -85,6 +86,14 @@ int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length) 
 int64_t CLinux_seek_data(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_DATA); }
 
 int64_t CLinux_seek_hole(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_HOLE); }
+
+int CLinux_open_reference(const char *path) { return open(path, O_PATH | O_CLOEXEC); }
+
+int CLinux_open_without_access_time(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_NOATIME); }
+
+int CLinux_rename_without_replacing(const char *from, const char *to) {
+  return renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+}
 
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder) {
   struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
