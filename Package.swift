@@ -40,9 +40,9 @@ let package = Package(
     module("Simulation", [heap]),
     module("Telemetry", ["Simulation", "CXXHash", histogram]),
     module("TimeTravel", ["Linux", "Simulation"]),
-    module("BlockIO", ["Linux"]),
+    module("BlockIO", ["Linux", "CLinux"]),
     module("DiskModel", ["Simulation"]),
-    module("DiskImage", ["BlockIO", "Linux"]),
+    module("DiskImage", ["BlockIO", "Linux", "CLinux"]),
     module("VhostUser", ["Linux"]),
     module("BlockDevice", ["DiskImage", "BlockIO", "DiskModel", "Simulation", "Telemetry"]),
     module("VirtioBlock", ["VhostUser", "BlockDevice", "Simulation"]),
@@ -56,11 +56,13 @@ let package = Package(
     .executableTarget(
       name: "ttblk",
       dependencies: [
-        "Linux", "Simulation", "Telemetry", "TimeTravel", "DiskImage", "DiskModel", "BlockDevice", "Scenario",
-        argumentParser,
+        "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskImage", "DiskModel", "BlockDevice",
+        "Scenario", argumentParser,
       ],
       swiftSettings: settings),
     tests("LinuxTests", ["Linux"]),
+    tests("BlockIOTests", ["BlockIO", "Linux", "Simulation"]),
+    tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17

@@ -6,6 +6,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -93,6 +94,15 @@ ssize_t CLinux_take_count(int descriptor, uint64_t *count) {
 }
 
 void CLinux_copy(void *to, const void *from, size_t count) { memcpy(to, from, count); }
+
+
+int CLinux_open_reference(const char *path) { return open(path, O_PATH | O_CLOEXEC); }
+
+int CLinux_open_without_access_time(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_NOATIME); }
+
+int CLinux_rename_without_replacing(const char *from, const char *to) {
+  return renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+}
 
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder) {
   struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};

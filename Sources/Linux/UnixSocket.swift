@@ -122,7 +122,7 @@ package struct UnixListener: ~Copyable {
 }
 
 /// Device and inode number of a file: whether two names are one file.
-package struct FileIdentity: Equatable, Sendable {
+package struct FileIdentity: Hashable, Sendable {
   package let device: UInt64
   package let inode: UInt64
 

@@ -33,3 +33,14 @@ package func writeFile(_ path: String, _ text: String) throws(LinuxError) {
   }
   _ = try retrying("rename", path) { rename(temporary, path) }
 }
+
+/// Writes to a descriptor that somebody else owns, as far as it takes it: for messages to people.
+package func writeText(_ text: String, to descriptor: CInt) {
+  var rest = Array(text.utf8)[...]
+  while !rest.isEmpty {
+    let count = rest.withUnsafeBufferPointer { write(descriptor, $0.baseAddress, $0.count) }
+    if count < 0, errno == EINTR { continue }
+    guard count > 0 else { return }
+    rest = rest.dropFirst(count)
+  }
+}

@@ -1,7 +1,8 @@
 // How the command ends, and what it says then.
-import ArgumentParser
+import BlockIO
 import DiskImage
 import Glibc
+import Linux
 import Scenario
 
 /// Exit codes, stable; the README and the man page list them.
@@ -21,13 +22,10 @@ enum ExitStatusCode: Int32 {
 }
 
 /// Says one line on standard error.
-func warn(_ line: String) { fputs("ttblk: \(line)\n", stderr) }
+func warn(_ line: String) { writeText("ttblk: \(line)\n", to: STDERR_FILENO) }
 
 /// Says one line on standard output, at once: scripts wait for it.
-func announce(_ line: String) {
-  print(line)
-  fflush(stdout)
-}
+func announce(_ line: String) { writeText(line + "\n", to: STDOUT_FILENO) }
 
 /// Why a command ends badly: thrown, so that sockets and files go in order before the process does.
 struct CommandFailure: Error {
@@ -42,7 +40,7 @@ struct CommandFailure: Error {
   init(_ error: ServiceError) {
     switch error {
     case .configuration: self.init(.usage, error.description)
-    case .image(let image): self.init(image.isLock ? .locked : .image, error.description)
+    case .image(let image): self.init(isLock(image) ? .locked : .image, error.description)
     case .socket: self.init(.failure, error.description)
     case .controller: self.init(.simulation, error.description)
     }
@@ -51,4 +49,11 @@ struct CommandFailure: Error {
   init(_ error: LinuxError) { self.init(.failure, "cannot \(error)") }
 
   init(_ error: ConfigurationError) { self.init(.usage, error.description) }
+}
+
+private func isLock(_ error: DiskImageError) -> Bool {
+  switch error {
+  case .file(.locked), .backingUnavailable(_, _, .locked): true
+  default: false
+  }
 }

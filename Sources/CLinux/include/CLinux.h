@@ -31,6 +31,12 @@ int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length);
 // Extent queries of lseek(2): SEEK_DATA and SEEK_HOLE are GNU extensions too. -1 with ENXIO: no more data.
 int64_t CLinux_seek_data(int descriptor, int64_t offset);
 int64_t CLinux_seek_hole(int descriptor, int64_t offset);
+// O_PATH: names an inode without opening it. Closing such a descriptor drops no POSIX lock, and a FIFO does not block.
+int CLinux_open_reference(const char *path);
+// O_NOATIME, read-only; EPERM for those who neither own the file nor have CAP_FOWNER.
+int CLinux_open_without_access_time(const char *path);
+// renameat2(2) with RENAME_NOREPLACE: EEXIST instead of replacing; EINVAL where the file system cannot.
+int CLinux_rename_without_replacing(const char *from, const char *to);
 
 // preadv2(2) is a GNU extension. Takes an eventfd's count without ever waiting, whatever flags its other holders set
 // on it (RWF_NOWAIT): returns like read(2), EOPNOTSUPP when the file cannot promise that.

@@ -41,7 +41,7 @@ package struct DiskReport: Equatable, Sendable {
   }
 
   /// The counts by their names in files, in the order in which they are written.
-  static let fields: [(name: String, path: WritableKeyPath<DiskReport, UInt64> & Sendable)] = [
+  static let fields: [(name: String, path: any WritableKeyPath<DiskReport, UInt64> & Sendable)] = [
     ("requests", \.requests), ("reads", \.reads), ("writes", \.writes), ("flushes", \.flushes),
     ("errors", \.errors), ("bytes-read", \.bytesRead), ("bytes-written", \.bytesWritten),
     ("latency-mean", \.latencyMean), ("latency-p50", \.latencyP50), ("latency-p99", \.latencyP99),

@@ -1,5 +1,8 @@
 // What `ttblk serve` and `ttblk controller` leave for whoever started them.
 package import Linux
+import Simulation
+import Telemetry
+import TimeTravel
 
 /// The end of `ttblk serve --report FILE`, as TOML.
 package struct ServeReport: Equatable, Sendable {

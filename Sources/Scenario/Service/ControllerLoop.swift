@@ -31,7 +31,7 @@ package final class ControllerLoop {
 }
 
 /// The file in which every client's lines are, in order: each client has a descriptor that appends to it.
-package struct ClientLog: ~Copyable {
+package final class ClientLog {
   package let descriptor: Descriptor
 
   package init(path: String) throws(LinuxError) {
@@ -40,7 +40,6 @@ package struct ClientLog: ~Copyable {
   }
 
   package func append(_ line: String) {
-    var text = line + "\n"
-    text.withUTF8 { _ = write(descriptor.rawValue, $0.baseAddress, $0.count) }
+    writeText(line + "\n", to: descriptor.rawValue)
   }
 }
