@@ -64,6 +64,7 @@ let package = Package(
       ],
       swiftSettings: settings),
     tests("LinuxTests", ["Linux"]),
+    tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17
