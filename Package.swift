@@ -63,6 +63,7 @@ let package = Package(
     tests("LinuxTests", ["Linux"]),
     tests("BlockIOTests", ["BlockIO", "Linux", "Simulation"]),
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
+    tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17

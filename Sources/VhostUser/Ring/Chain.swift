@@ -23,18 +23,6 @@ package struct Chain {
   /// The guest physical address of the last byte that was writable when the chain was taken; nil if none was.
   package let lastWritableAddress: UInt64?
 
-  init(
-    head: UInt16, readable: UnsafeMutableBufferPointer<iovec>, writable: UnsafeMutableBufferPointer<iovec>,
-    readableCount: Int, writableCount: Int, lastWritableAddress: UInt64?
-  ) {
-    self.head = head
-    self.readable = readable
-    self.writable = writable
-    self.readableCount = readableCount
-    self.writableCount = writableCount
-    self.lastWritableAddress = lastWritableAddress
-  }
-
   /// Copies readable bytes from `offset` on; returns how many there were, at most `bytes.count`.
   package func copyReadable(from offset: Int, to bytes: UnsafeMutableRawBufferPointer) -> Int {
     Chain.forEach(in: readable, from: offset, count: bytes.count) { part, done in
