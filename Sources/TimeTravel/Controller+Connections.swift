@@ -12,8 +12,8 @@ extension Controller {
     let channel = try MessageChannel(owning: socket)
     let descriptor = channel.socket.descriptor.rawValue
     let member = Member(slot: slot, arrival: nextArrival(), channel: channel)
+    member.token = try loop.add(descriptor) { [unowned self, unowned member] in readSome(member) }
     members.append(member)
-    member.token = try loop.add(descriptor) { [unowned self, unowned member] in readAll(member) }
   }
 
   /// A client that lives in this process: it takes part like any other, and costs no message.
@@ -25,6 +25,7 @@ extension Controller {
     member.name = name
     member.priority = options.priorities[name] ?? Self.defaultPriority
     member.state = .waiting
+    member.usesShared = false
     schedule.setName(of: slot, to: name)
     // So that clients who want something while it runs write it down instead of sending it.
     schedule.setCapable(slot)
@@ -66,9 +67,10 @@ extension Controller {
     }
   }
 
-  private func readAll(_ member: Member) {
-    // One at a time, for as long as there are any: a message may end the connection.
-    while member.state != .gone {
+  private func readSome(_ member: Member) {
+    // One at a time: a message may end the connection. Not for ever: the others have to be heard, too.
+    for _ in 0..<Limits.messagesPerWait {
+      guard member.state != .gone else { return }
       do throws(TimeTravelError) {
         guard let message = try member.channel?.receive() else { return }
         handle(message, from: member)
@@ -98,7 +100,7 @@ extension Controller {
 /// A client in the controller's own process: its requests and turns are calls.
 package final class LocalClient: SimulationClient {
   package var onTurn: (() -> Void)?
-  private unowned let controller: Controller
+  private weak var controller: Controller?
   private let member: Member
 
   init(controller: Controller, member: Member) {
@@ -106,18 +108,21 @@ package final class LocalClient: SimulationClient {
     self.member = member
   }
 
-  package var now: SimulationTime { controller.now }
+  deinit { controller?.forget(member) }
+
+  package var now: SimulationTime { controller?.now ?? .zero }
 
   package var messageCount: UInt64 { 0 }
 
   package func requestWake(at time: SimulationTime) {
+    guard let controller else { return }
     if let request = member.request, request <= time { return }
     member.request = time
     if controller.running !== member { controller.lowerBound(to: time, for: member, sequence: nil) }
   }
 
   package func finishTurn(next: SimulationTime?) {
-    guard controller.running === member else { return }
+    guard let controller, controller.running === member else { return }
     if let next { requestWake(at: next) }
     controller.surrenderTurn()
     controller.setNeedsDispatch()

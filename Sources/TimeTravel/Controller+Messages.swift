@@ -9,8 +9,12 @@ extension Controller {
     if operation == .acknowledge { return acknowledged(message, by: member) }
     if operation == .start { return start(message, member) }
     guard member.hasStarted else { return drop(member, "\(operation) before it was started") }
-    // Its first message tells whether it took the shared schedule.
-    if member.usesShared == nil { member.usesShared = schedule.isCapable(member.slot) && isOffering }
+    guard member.unanswered == nil else {
+      return drop(member, "\(operation) before the answer to its last message")
+    }
+    member.unanswered = message.sequence
+    // Its first message tells for good whether it took the shared schedule.
+    if member.usesShared == nil { member.usesShared = isShared(member) }
     switch operation {
     case .request: request(message, member)
     case .wait: wait(message, member)
@@ -26,11 +30,17 @@ extension Controller {
 
   var isOffering: Bool { options.transport == .sharedMemory }
 
+  /// Whether the client uses the shared schedule. One that has just booted may run for long before its first message:
+  /// until then what it wrote into its slot tells.
+  func isShared(_ member: Member) -> Bool {
+    member.usesShared ?? (member.hasStarted && isOffering && schedule.isCapable(member.slot))
+  }
+
   private func start(_ message: Message, _ member: Member) {
     guard member.state == .connected else { return drop(member, "START twice") }
     member.name = message.time
     member.priority = options.priorities[message.time] ?? Self.defaultPriority
-    member.startSequence = message.sequence
+    member.unanswered = message.sequence
     member.state = .ready
     schedule.setName(of: member.slot, to: message.time)
     setNeedsDispatch()
@@ -56,14 +66,11 @@ extension Controller {
     }
     guard let runner = running, runner !== member else { return settle() }
     bound = min(bound, time)
-    if runner.isShared {
-      if time < schedule.freeUntil { schedule.freeUntil = time }
-      return settle()
-    }
+    if time < schedule.freeUntil { schedule.freeUntil = time }
+    if isShared(runner) { return settle() }
     guard runner.channel != nil, let told = runner.toldFreeUntil, time < told else { return settle() }
-    runner.toldFreeUntil = time
     let then: Member.Continuation = sequence.map { .acknowledge(member, sequence: $0) } ?? .nothing
-    guard let awaited = send(.freeUntil, to: runner, time: local(time, runner), then: then) else { return }
+    guard let awaited = sendFreeUntil(time, to: runner, then: then) else { return }
     guard sequence == nil else { return }
     // We hold the runner in a call of ours (it waits for our reply to a kick and serves us meanwhile).
     while runner.expected.contains(where: { $0.sequence == awaited }) {
@@ -80,28 +87,56 @@ extension Controller {
 
   private func wait(_ message: Message, _ member: Member) {
     guard running === member else { return drop(member, "WAIT without the turn") }
-    if member.isShared {
+    let isShared = isShared(member)
+    if isShared {
+      if schedule.runningSlot != member.slot {
+        reportTampering(member, "running_id is \(schedule.runningSlot) in its turn")
+      }
       let reached = schedule.currentTime
-      let limit = earliestRequest(except: member)
-      guard reached >= clock, reached <= max(limit, clock) else {
+      // A request before this turn began is the fault of whoever wrote it: it does not bind us.
+      let limit = max(min(bound, earliestRequest(except: member, from: clock)), clock)
+      guard reached >= clock, reached <= limit else {
         return drop(member, "its clock went to \(reached); it was free from \(clock) until \(limit)")
       }
       clock = reached
+      member.unanswered = nil
     }
+    releaseAskers(of: member)
     surrenderTurn()
-    if !member.isShared { acknowledge(message.sequence, to: member) }
+    if !isShared { acknowledge(message.sequence, to: member) }
     setNeedsDispatch()
+  }
+
+  /// Answers those who wait until the runner knows their request: it has given its turn away, so that it need not.
+  /// They may be run next, and must have the answer before RUN.
+  private func releaseAskers(of member: Member) {
+    for index in member.expected.indices {
+      member.expected[index].freeUntil = nil
+      guard case .acknowledge(let asker, let sequence) = member.expected[index].then else { continue }
+      member.expected[index].then = .nothing
+      acknowledge(sequence, to: asker)
+    }
   }
 
   private func update(_ message: Message, _ member: Member) {
     let time = SimulationTime(nanoseconds: message.time) + member.offset
     guard running === member else { return drop(member, "UPDATE without the turn") }
-    guard time >= clock, time <= max(bound, clock) else {
-      return drop(member, "UPDATE to \(time); it was free from \(clock) until \(bound)")
+    // A lower bound may be under way to it: it is bound by the one that it has acknowledged.
+    let limit = max(bound, member.agreedFreeUntil ?? .zero, clock)
+    guard time >= now, time <= limit else {
+      return drop(member, "UPDATE to \(time); it was free from \(clock) until \(limit)")
     }
     clock = time
-    if member.isShared == false { schedule.currentTime = time }
+    schedule.currentTime = time
     acknowledge(message.sequence, to: member)
+  }
+
+  /// Somebody wrote into the shared schedule what is not his: one line, once for each client that it concerns, since
+  /// nobody can tell who it was.
+  func reportTampering(_ member: Member, _ what: String) {
+    guard !member.isTamperingReported else { return }
+    member.isTamperingReported = true
+    log("the shared schedule was overwritten: \(what) (\(member.label))")
   }
 
   private func broadcast(_ message: Message, _ sender: Member) {
@@ -120,6 +155,7 @@ extension Controller {
       return drop(member, "an ACK of message \(message.sequence), which does not wait for one")
     }
     member.expected.removeFirst()
+    if let bound = first.freeUntil { member.agreedFreeUntil = bound }
     carryOut(first.then)
   }
 
@@ -138,6 +174,16 @@ extension Controller {
     time.since(SimulationTime(nanoseconds: member.offset.nanoseconds)).nanoseconds
   }
 
+  /// Tells the runner how far it may go; nil when it has gone.
+  func sendFreeUntil(
+    _ time: SimulationTime, to runner: Member, then: Member.Continuation = .nothing
+  ) -> UInt32? {
+    runner.toldFreeUntil = time
+    let sequence = send(.freeUntil, to: runner, time: local(time, runner), then: then)
+    if sequence != nil { runner.expected[runner.expected.count - 1].freeUntil = time }
+    return sequence
+  }
+
   /// Sends a message that the client acknowledges; nil when the client has gone.
   @discardableResult
   func send(
@@ -149,7 +195,7 @@ extension Controller {
         return nil
       }
       // In shared memory RUN is not acknowledged.
-      if !(operation == .run && member.isShared) {
+      if !(operation == .run && isShared(member)) {
         member.expected.append(Member.Expected(sequence: sequence, then: then))
       }
       return sequence
@@ -161,6 +207,7 @@ extension Controller {
   }
 
   func acknowledge(_ sequence: UInt32, to member: Member, time: UInt64 = 0, descriptors: [CInt] = []) {
+    member.unanswered = nil
     do throws(TimeTravelError) {
       try member.channel?.acknowledge(sequence, time: time, descriptors: descriptors)
     } catch {

@@ -38,6 +38,7 @@ extension Controller {
   /// The turn comes back to the controller.
   func surrenderTurn() {
     running?.toldFreeUntil = nil
+    running?.agreedFreeUntil = nil
     if running?.state == .running { running?.state = .waiting }
     running = nil
     schedule.runningSlot = 0
@@ -75,16 +76,19 @@ extension Controller {
   }
 
   private func boot(_ member: Member) {
+    guard let start = member.unanswered else { return drop(member, "it did not ask to be started") }
     member.state = .running
     member.offset = SimulationDuration(nanoseconds: clock.nanoseconds)
     running = member
     schedule.runningSlot = member.slot
     schedule.currentTime = clock
+    // Only it may say so, and only from now on.
+    schedule.setCapable(member.slot, false)
     // While others have yet to boot at this very time, it must not move on.
     bound = members.contains { $0.state == .ready } ? clock : earliestRequest(except: member)
     schedule.freeUntil = reachable(bound)
     acknowledge(
-      member.startSequence, to: member, time: isOffering ? UInt64(member.slot) : 0,
+      start, to: member, time: isOffering ? UInt64(member.slot) : 0,
       descriptors: [schedule.memoryDescriptor, options.logDescriptor])
   }
 
@@ -97,26 +101,35 @@ extension Controller {
     schedule.currentTime = time
     schedule.freeUntil = reachable(limit)
     schedule.runningSlot = member.slot
+    schedule.setRequest(of: member.slot, to: nil)
+    let takesPart = isShared(member) || member.local != nil
+    if schedule.isCapable(member.slot) != takesPart {
+      reportTampering(
+        member, takesPart ? "its capability is gone" : "it has a capability that it does not claim")
+      schedule.setCapable(member.slot, takesPart)
+    }
     if let client = member.local {
       client.onTurn?()
       return
     }
-    if !member.isShared {
-      schedule.setRequest(of: member.slot, to: nil)
-      member.toldFreeUntil = reachable(limit)
-      guard send(.freeUntil, to: member, time: local(reachable(limit), member)) != nil else { return }
-    }
+    if !isShared(member), sendFreeUntil(reachable(limit), to: member) == nil { return }
     send(.run, to: member, time: local(time, member))
   }
 
   /// The earliest time at which anybody but `member` wants to run.
-  func earliestRequest(except member: Member) -> SimulationTime {
-    members.reduce(.never) { $1 === member ? $0 : min($0, pending($1) ?? .never) }
+  func earliestRequest(except member: Member, from beginning: SimulationTime = .zero) -> SimulationTime {
+    var earliest = SimulationTime.never
+    for other in members where other !== member {
+      if let time = pending(other), time >= beginning { earliest = min(earliest, time) }
+    }
+    return earliest
   }
 
   private func pending(_ member: Member) -> SimulationTime? {
     guard member.state == .waiting else { return nil }
-    return member.isShared ? schedule.request(of: member.slot) : member.request
+    if isShared(member) { return schedule.request(of: member.slot) }
+    // It was not in the past when it was made; the runner may have gone on before it heard of it.
+    return member.request.map { max($0, clock) }
   }
 
   private func reachable(_ limit: SimulationTime) -> SimulationTime { min(limit, clock + Self.far) }

@@ -89,11 +89,13 @@ package final class Controller {
     members.reduce(messagesOfDeparted) { $0 + ($1.channel?.messageCount ?? 0) }
   }
 
-  /// Simulated time.
+  /// Simulated time. Never decreases.
   package var now: SimulationTime {
-    guard running?.isShared == true else { return clock }
-    // Clamped: the runner may write anything there.
-    return min(max(clock, schedule.currentTime), max(bound, clock))
+    if let running, isShared(running) {
+      // Clamped: the runner may write anything there. Kept: it may write something smaller next.
+      clock = min(max(clock, schedule.currentTime), max(bound, clock))
+    }
+    return clock
   }
 
   /// How many clients of other processes are connected.
@@ -107,6 +109,8 @@ final class Member {
   /// An acknowledgement that we wait for, in the order of our messages to this client.
   struct Expected {
     let sequence: UInt32
+    /// The bound it agrees to with it.
+    var freeUntil: SimulationTime?
     /// What has to be said to somebody else once it has come.
     var then: Continuation = .nothing
   }
@@ -128,8 +132,7 @@ final class Member {
   /// From START: what it is called on its own command line (`time-travel=ext:<name>:…`).
   var name = UInt64.max
   var priority = Controller.defaultPriority
-  var startSequence: UInt32 = 0
-  /// Whether it uses the shared schedule; nil until its first message after START tells.
+  /// Whether it uses the shared schedule; nil until its first message after START settles it.
   var usesShared: Bool?
   /// Our time when it booted: its own clock begins there.
   var offset = SimulationDuration.zero
@@ -137,7 +140,12 @@ final class Member {
   var request: SimulationTime?
   /// The last bound it was told, in our time, since its last turn began.
   var toldFreeUntil: SimulationTime?
+  /// The last bound that it has acknowledged, in our time, since its last turn began.
+  var agreedFreeUntil: SimulationTime?
+  /// Its message that has no acknowledgement yet; clients send one at a time.
+  var unanswered: UInt32?
   var expected: [Expected] = []
+  var isTamperingReported = false
 
   init(slot: SharedSchedule.Slot, arrival: UInt64, channel: consuming MessageChannel?) {
     self.slot = slot
@@ -145,7 +153,6 @@ final class Member {
     self.channel = channel
   }
 
-  var isShared: Bool { usesShared == true }
   var hasStarted: Bool { state == .running || state == .waiting }
   var label: String { name == .max ? "client \(slot)" : "client \(name)" }
 }

@@ -1,7 +1,7 @@
 // The wire format of external time travel.
 
 /// What a message asks for (`enum um_timetravel_ops`, include/uapi/linux/um_timetravel.h).
-package enum Operation: UInt32, Sendable {
+package enum Operation: UInt32, CaseIterable, Sendable, CustomStringConvertible {
   case acknowledge = 0
   case start = 1
   case request = 2
@@ -12,6 +12,22 @@ package enum Operation: UInt32, Sendable {
   case freeUntil = 7
   case getTimeOfDay = 8
   case broadcast = 9
+
+  /// As the protocol calls it.
+  package var description: String {
+    switch self {
+    case .acknowledge: "ACK"
+    case .start: "START"
+    case .request: "REQUEST"
+    case .wait: "WAIT"
+    case .get: "GET"
+    case .update: "UPDATE"
+    case .run: "RUN"
+    case .freeUntil: "FREE_UNTIL"
+    case .getTimeOfDay: "GET_TOD"
+    case .broadcast: "BROADCAST"
+    }
+  }
 }
 
 /// One message (`struct um_timetravel_msg`), host byte order.

@@ -60,7 +60,11 @@ package struct SharedSchedule: ~Copyable {
   /// Maps what came with the answer to START; nil when it is another version or too short for `slot`: then the
   /// client stays in message mode.
   package static func open(_ memory: borrowing Descriptor, slot: Slot) -> SharedSchedule? {
-    guard let header = try? Mapping(sharing: memory, count: headerBytes) else { return nil }
+    // Touching a page past the end of the file would be fatal, so its size comes first.
+    guard fileSize(memory) >= headerBytes, let header = try? Mapping(sharing: memory, count: headerBytes)
+    else {
+      return nil
+    }
     let length = Int(CLinux_load32(header.base + 4))
     guard CLinux_load32(header.base) == version, length >= headerBytes + (Int(slot) + 1) * slotBytes,
       fileSize(memory) >= length, let mapping = try? Mapping(sharing: memory, count: length)
@@ -94,7 +98,10 @@ package struct SharedSchedule: ~Copyable {
     Int(slot) < slotCount && CLinux_load32(address(slot)) & 1 != 0
   }
 
-  package func setCapable(_ slot: Slot) { CLinux_store32(address(slot), CLinux_load32(address(slot)) | 1) }
+  package func setCapable(_ slot: Slot, _ capable: Bool = true) {
+    let others = CLinux_load32(address(slot)) & ~1
+    CLinux_store32(address(slot), capable ? others | 1 : others)
+  }
 
   /// When the client in `slot` asks to run (`UM_TIMETRAVEL_SCHEDSHM_FLAGS_REQ_RUN`), or nil.
   package func request(of slot: Slot) -> SimulationTime? {
