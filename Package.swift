@@ -59,8 +59,8 @@ let package = Package(
     .executableTarget(
       name: "ttblk",
       dependencies: [
-        "Linux", "Simulation", "Telemetry", "TimeTravel", "DiskImage", "DiskModel", "BlockDevice", "Scenario",
-        argumentParser,
+        "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskImage", "DiskModel", "BlockDevice",
+        "Scenario", argumentParser,
       ],
       swiftSettings: settings),
     tests("LinuxTests", ["Linux"]),
