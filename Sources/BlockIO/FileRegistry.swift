@@ -20,7 +20,8 @@ package final class FileRegistry {
 
   /// Opens a regular file or a block device, or returns the one that is open already.
   ///
-  /// Files that are only read are shared. A file that is written has one user, unless nobody asks for a lock.
+  /// Files that are only read are shared. A file that is written has one user, unless nobody asks for a lock; who
+  /// neither writes nor locks may look at any file, and gets the object that writes.
   /// A file that is only read keeps its access time, where the kernel lets us (`O_NOATIME`).
   /// - Parameter lock: whether to take UML's lock: F_WRLCK for writing, F_RDLCK for reading.
   package func open(_ path: String, writable: Bool, lock: Bool = true) throws(BlockIOError) -> ImageFile {
@@ -58,6 +59,8 @@ package final class FileRegistry {
       if lock { try file.lock() }
       return file
     }
+    // Who wants neither to write nor to lock only looks.
+    if !lock, !writable { return file }
     guard !lock, !file.isLocked, !file.isReadOnly else {
       throw .inUse(path: path, writable: !file.isReadOnly)
     }

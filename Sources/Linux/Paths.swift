@@ -20,7 +20,7 @@ package func resolve(_ path: String, _ directory: String) -> String {
 
 /// The absolute form of an existing path (`realpath(3)`).
 package func absolutePath(_ path: String) throws(LinuxError) -> String {
-  guard let resolved: UnsafeMutablePointer<CChar> = realpath(path, nil) else { throw LinuxError("realpath", path) }
+  guard let resolved = realpath(path, nil) else { throw LinuxError("realpath", path) }
   defer { free(resolved) }
   return String(cString: resolved)
 }
@@ -35,10 +35,10 @@ package func environmentVariable(_ name: String) -> String? {
 
 /// A new directory that only we can enter, under `parent`.
 package func makeTemporaryDirectory(under parent: String, prefix: String) throws(LinuxError) -> String {
-  var template = Array("\(parent)/\(prefix)XXXXXX".utf8CString)
-  let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress) != nil }
-  guard made else { throw LinuxError("mkdtemp", parent) }
-  return template.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "" }
+  guard let template = strdup("\(parent)/\(prefix)XXXXXX") else { throw LinuxError("strdup", parent) }
+  defer { free(template) }
+  guard mkdtemp(template) != nil else { throw LinuxError("mkdtemp", parent) }
+  return String(cString: template)
 }
 
 /// Makes a directory, and those above it; one that exists is fine.

@@ -135,10 +135,12 @@ func cut(_ buffer: UnsafeMutableRawBufferPointer, _ length: Int) -> [iovec] {
 
 extension RandomStream {
   mutating func bytes(_ count: Int) -> [UInt8] {
-    var result: [UInt8] = []
-    result.reserveCapacity(count + 8)
-    while result.count < count { withUnsafeBytes(of: next()) { result.append(contentsOf: $0) } }
-    result.removeLast(result.count - count)
-    return result
+    [UInt8](unsafeUninitializedCapacity: (count + 7) / 8 * 8) { buffer, filled in
+      let raw = UnsafeMutableRawBufferPointer(buffer)
+      for offset in stride(from: 0, to: count, by: 8) {
+        raw.storeBytes(of: next(), toByteOffset: offset, as: UInt64.self)
+      }
+      filled = count
+    }
   }
 }

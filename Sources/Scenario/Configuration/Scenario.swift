@@ -1,6 +1,5 @@
 // What to simulate: nodes, their disks, and how time is kept.
 import Linux
-package import Simulation
 package import TimeTravel
 
 /// A scenario, as `ttblk run` reads it from TOML.

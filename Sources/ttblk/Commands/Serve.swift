@@ -56,7 +56,7 @@ struct ServeCommand: ParsableCommand {
     let losses = service.server.close()
     for line in losses { warn(line) }
     if let report { try ServeReport(service).write(to: report) }
-    if !losses.isEmpty { throw CommandFailure(.failure, "some of what was written may be lost") }
+    if !losses.isEmpty { throw CommandFailure(.failed, "some of what was written may be lost") }
     if let complaint { throw CommandFailure(.simulation, complaint) }
   }
 }
