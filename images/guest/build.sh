@@ -9,6 +9,8 @@ recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$recipe/kernel.sh"
 # shellcheck source=initramfs/build.sh
 . "$recipe/initramfs/build.sh"
+# shellcheck source=preload/build.sh
+. "$recipe/preload/build.sh"
 # shellcheck source=debian/build.sh
 . "$recipe/debian/build.sh"
 
@@ -17,14 +19,14 @@ usage() { echo "usage: images/guest/build.sh [--debian] [--print-key]"; }
 # One key for all: a change of any recipe gives a new results directory.
 guest_key() {
   local part
-  for part in kernel tools initramfs debian; do part_key "$part"; done | sha256sum | cut -c1-16
+  for part in kernel tools initramfs preload debian; do part_key "$part"; done | sha256sum | cut -c1-16
 }
 
 # Links what the parts hold into one directory. A part that is not asked for, but is there, comes along.
 publish() {
   local part directory
   mkdir -p "$1"
-  for part in kernel tools initramfs debian; do
+  for part in kernel tools initramfs preload debian; do
     directory=$(part_directory "$part")
     [[ ! -d $directory ]] || ln -f "$directory"/* "$1/"
   done
@@ -53,7 +55,8 @@ build_all() {
 }
 
 main() {
-  local parts=(kernel tools initramfs) wanted=(linux guest-test initramfs.cpio.gz) results
+  local parts=(kernel tools initramfs preload) results
+  local wanted=(linux guest-test initramfs.cpio.gz libttblk-guest.so)
   while (($#)); do
     case $1 in
     --debian) parts+=(debian_base debian) wanted+=(debian.ext4) ;;

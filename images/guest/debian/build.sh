@@ -2,7 +2,11 @@
 # A Debian root file system image. In two parts, so that another job script costs no download.
 
 debian_suite=bookworm
-debian_mirror=${TTBLK_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# Where the host itself gets its packages from.
+debian_mirror() {
+  apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
+    awk -v suite="$debian_suite" '$2 == suite { print $1; exit }'
+}
 # A fixed time and fixed identifiers: nothing in the image tells when or where it was made.
 debian_epoch=1700000000
 debian_uuid=7474626c-6b00-4000-8000-000000000001
@@ -17,7 +21,10 @@ debian_base_inputs() {
 # minbase, sqlite to do something real, busybox for poweroff.
 debian_base_build() {
   [[ $EUID == 0 ]] || die "--debian needs root (debootstrap)"
-  debootstrap --variant=minbase --include=sqlite3,busybox "$debian_suite" root "$debian_mirror"
+  local mirror
+  mirror=$(debian_mirror)
+  [[ -n $mirror ]] || die "apt knows no mirror of $debian_suite: run apt-get update on a Debian 12 host"
+  debootstrap --variant=minbase --include=sqlite3,busybox "$debian_suite" root "$mirror"
   rm -rf root/var/cache/apt/* root/var/lib/apt/lists/* root/var/log/* root/usr/share/{doc,info,locale,man}/*
   # Copied from the host by debootstrap.
   rm -f root/etc/resolv.conf
