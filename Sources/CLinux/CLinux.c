@@ -145,8 +145,8 @@ int CLinux_read_signal(int descriptor) {
   return count == sizeof info ? (int)info.ssi_signo : -1;
 }
 
-pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int input, int output, int error,
-                   bool without_randomisation) {
+pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], const char *directory, int input,
+                   int output, int error, bool without_randomisation) {
   int report[2];  // the child writes errno here if it cannot exec; a successful exec closes it
   if (pipe2(report, O_CLOEXEC) != 0) return -errno;
   pid_t parent = getpid();
@@ -168,7 +168,8 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int
     // Lift them above 2 first: one of them may itself be 0, 1 or 2.
     int in = fcntl(input, F_DUPFD_CLOEXEC, 3), out = fcntl(output, F_DUPFD_CLOEXEC, 3),
         err = fcntl(error, F_DUPFD_CLOEXEC, 3);
-    if (in >= 0 && out >= 0 && err >= 0 && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2)
+    if (in >= 0 && out >= 0 && err >= 0 && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2 &&
+        (!directory || chdir(directory) == 0))
       execve(path, argv, envp);
     int failure = errno;
     ssize_t ignored = write(report[1], &failure, sizeof failure);

@@ -58,9 +58,10 @@ int CLinux_signal_descriptor(const int *signals, size_t count);
 int CLinux_read_signal(int descriptor);
 
 // What posix_spawn(3) cannot do: die with the parent, run without address randomisation (UML needs that), and
-// start in a process group of its own. The three descriptors become 0, 1 and 2. Returns the pid, or -errno.
-pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int input, int output, int error,
-                   bool without_randomisation);
+// start in a process group of its own. The three descriptors become 0, 1 and 2; `directory` may be NULL. Returns the
+// pid, or -errno.
+pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], const char *directory, int input,
+                   int output, int error, bool without_randomisation);
 int CLinux_pidfd_open(pid_t pid);
 // Orphans of our children (UML's own helpers) come back to us, so that we can reap them.
 int CLinux_become_subreaper(void);

@@ -30,14 +30,10 @@ final class NodeProcess {
   private let deadline: UInt64
 
   /// Starts the kernel.
-  /// - Parameters:
-  ///   - arguments: the kernel's own.
-  ///   - environment: all of it.
-  init(
-    _ node: Scenario.Node, arguments: [String], environment: [String], consolePath: String, loop: EventLoop
-  ) throws(LinuxError) {
-    self.node = node
+  init(_ command: KernelArguments, preload: String, loop: EventLoop) throws(LinuxError) {
+    node = command.node
     self.loop = loop
+    let consolePath = command.folder.console(of: node.name)
     deadline = monotonicMilliseconds() + UInt64(node.wallLimit) * 1000
     consoleFile = Descriptor(
       owning: try retrying("create", consolePath) {
@@ -47,8 +43,10 @@ final class NodeProcess {
     // A pipe: UML's console needs one, or a terminal.
     let pipe = try Descriptor.pipe()
     process = try ChildProcess(
-      path: node.kernel, arguments: arguments, environment: environment, input: nothing.rawValue,
-      output: pipe.writer.rawValue, error: pipe.writer.rawValue, withoutRandomisation: true)
+      path: try absolutePath(node.kernel), name: "linux", arguments: command.arguments,
+      environment: command.environment(preload: preload), directory: command.folder.scratch,
+      input: nothing.rawValue, output: pipe.writer.rawValue, error: pipe.writer.rawValue,
+      withoutRandomisation: true)
     console = try pipe.reader.duplicate()
     try console.setNonblocking(true)
     tokens.append(try loop.add(console.rawValue) { [unowned self] in readConsole() })

@@ -33,9 +33,10 @@ final class RunFolder {
 
   deinit { removeTree(scratch) }
 
-  var controllerSocket: String { scratch + "/calendar" }
+  let controllerName = "calendar"
+  var controllerSocket: String { scratch + "/" + controllerName }
 
-  func socket(ofDisk index: Int) -> String { scratch + "/d\(index)" }
+  func socketName(ofDisk index: Int) -> String { "d\(index)" }
 
   func console(of node: String) -> String { output + "/" + node + ".console" }
 
@@ -53,7 +54,7 @@ final class RunFolder {
     case (.blank(let size), true): image = try overlay(name, on: try blank("empty-\(size).raw", size), registry)
     }
     return DiskConfiguration(
-      name: name, image: image, socket: socket(ofDisk: index), model: disk.model, isReadOnly: disk.isReadOnly)
+      name: name, image: image, socket: scratch + "/" + socketName(ofDisk: index), model: disk.model, isReadOnly: disk.isReadOnly)
   }
 
   private func overlay(

@@ -85,7 +85,7 @@ package struct Runner {
       : try EmbeddedServices(
         scenario, disks: disks, folder: folder, registry: registry, loop: loop, report: report)
     do throws(RunError) {
-      let nodes = try startNodes(disks, folder, preload, loop)
+      let nodes = try startNodes(folder, preload, loop)
       let nodesStarted = monotonicMicroseconds()
       try waitForNodes(nodes, services, loop, signals, started)
       let nodesEnded = nodes.map(\.endTime).max() ?? nodesStarted
@@ -100,20 +100,20 @@ package struct Runner {
   }
 
   private func startNodes(
-    _ disks: [DiskConfiguration], _ folder: RunFolder, _ preload: String, _ loop: EventLoop
+    _ folder: RunFolder, _ preload: String, _ loop: EventLoop
   ) throws(RunError) -> [NodeProcess] {
     var nodes: [NodeProcess] = []
-    var sockets = disks.map(\.socket)[...]
+    var firstDisk = 0
     do throws(LinuxError) {
       try makeDirectory(folder.scratch + "/uml")
       for (index, node) in scenario.nodes.enumerated() {
         let command = KernelArguments(
-          node: node, identifier: UInt64(index + 1), diskSockets: Array(sockets.prefix(node.disks.count)),
-          scenario: scenario, controllerSocket: folder.controllerSocket, scratch: folder.scratch)
-        sockets = sockets.dropFirst(node.disks.count)
-        let process = try NodeProcess(
-          node, arguments: command.arguments, environment: command.environment(preload: preload),
-          consolePath: folder.console(of: node.name), loop: loop)
+          node: node, identifier: UInt64(index + 1),
+          diskSockets: node.disks.indices.map { folder.socketName(ofDisk: firstDisk + $0) }, scenario: scenario,
+          folder: folder)
+        firstDisk += node.disks.count
+        try command.prepare()
+        let process = try NodeProcess(command, preload: preload, loop: loop)
         if let onConsoleLine { process.onLine = { onConsoleLine(node.name, $0) } }
         nodes.append(process)
       }
