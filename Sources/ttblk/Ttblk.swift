@@ -10,7 +10,7 @@ struct Ttblk: ParsableCommand {
     discussion: ExitCodes.table,
     version: "0.1.0",
     subcommands: [
-      RunCommand.self, ServeCommand.self, ControllerCommand.self, ImageCommand.self,
+      RunCommand.self, ServeCommand.self, ControllerCommand.self, ImageCommand.self, BenchCommand.self,
     ])
 
   /// Every failure of ours is one line on standard error and a documented exit code.
