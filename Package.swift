@@ -66,6 +66,8 @@ let package = Package(
     tests("LinuxTests", ["Linux"]),
     tests("BlockIOTests", ["BlockIO", "Linux", "Simulation"]),
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
+    tests("TelemetryTests", ["Telemetry"]),
+    tests("CommandTests", ["ttblk"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17

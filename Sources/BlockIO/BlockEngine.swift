@@ -17,7 +17,8 @@ package protocol BlockEngine: AnyObject {
   /// Fills the parts, in order, from consecutive bytes of the file.
   func read(_ file: ImageFile, at offset: UInt64, into parts: UnsafeBufferPointer<iovec>) throws(BlockIOError)
   /// Writes the parts, in order, to consecutive bytes of the file.
-  func write(_ file: ImageFile, at offset: UInt64, from parts: UnsafeBufferPointer<iovec>) throws(BlockIOError)
+  func write(_ file: ImageFile, at offset: UInt64, from parts: UnsafeBufferPointer<iovec>)
+    throws(BlockIOError)
   /// Makes everything written before durable (`fdatasync(2)`).
   ///
   /// After a failure the kernel may have dropped what it could not write: a later success proves nothing.

@@ -62,7 +62,8 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
     case .invalidHeader(let path, let defect): return "'\(path)' is no usable UML COW file: \(defect)"
     case .notInFormat(let path, let format): return "'\(path)' is not in the format \(format.rawValue)"
     case .unsupportedFormat(let path, let name):
-      return "'\(path)' has the format \(name), which cannot be opened: convert it, or name its format if it is raw"
+      return
+        "'\(path)' has the format \(name), which cannot be opened: convert it, or name its format if it is raw"
     case .truncated(let path, let size, let needed):
       return "'\(path)' is truncated: it has \(size) bytes and needs \(needed): restore it from a copy"
     case .readOnlyFormat(let path, let version):
@@ -76,13 +77,15 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
     case .backingUnavailable(let path, let backing, let error):
       return "the backing file '\(backing)' of '\(path)' is unavailable: \(error)"
     case .backingSizeChanged(let path, let backing, let expected, let actual):
-      return "the backing file '\(backing)' has \(actual) bytes, '\(path)' was made for \(expected): restore it"
+      return
+        "the backing file '\(backing)' has \(actual) bytes, '\(path)' was made for \(expected): restore it"
     case .backingModified(let path, let backing, let expected, let actual):
       return "the backing file '\(backing)' of '\(path)' changed at \(actual), the header says \(expected): "
         + "if its contents are the same, run: touch -d @\(expected) \(shellQuoted(backing))"
     case .backingIsItself(let path): return "'\(path)' names itself as its backing file"
     case .backingIsOverlay(let backing):
-      return "the backing file '\(backing)' is itself a UML COW file, which UML would read as raw data: merge it first"
+      return
+        "the backing file '\(backing)' is itself a UML COW file, which UML would read as raw data: merge it first"
     case .backingTooSmall(let backing, let size):
       return "the backing file '\(backing)' has only \(size) bytes: UML's ubd dies of disks up to "
         + "\(Limits.umlBackingSizeMin) bytes (force it if no UML will use it)"

@@ -49,7 +49,11 @@ package struct ImageInfo: Equatable, Sendable {
     let status: FileStatus
     do throws(BlockIOError) { status = try file.status() } catch { throw .file(error) }
     let format: ImageFormat
-    if let named = options.format { format = named } else { format = try Probe.format(of: file, engine: engine) }
+    if let named = options.format {
+      format = named
+    } else {
+      format = try Probe.format(of: file, engine: engine)
+    }
     self.path = path
     self.format = format
     fileSize = status.size
@@ -101,7 +105,8 @@ extension ImageInfo.COW {
     var problem: String?
     do throws(DiskImageError) {
       try UMLCOW.requireComplete(opened, engine: engine)
-      _ = try UMLCOW.openBacking(of: opened, override: override, lock: false, registry: registry, engine: engine)
+      _ = try UMLCOW.openBacking(
+        of: opened, override: override, lock: false, registry: registry, engine: engine)
     } catch { problem = error.description }
     self.problem = problem
 
@@ -113,9 +118,12 @@ extension ImageInfo.COW {
     if geometry.bitmapCount * 8 * geometry.sectorSize < header.backingSize {
       warnings.append("the last sectors have no bit: they were never saved")
     }
-    if header.backingSize > Limits.umlMooSizeMax { warnings.append("larger than 2 TiB: uml_moo truncates it") }
+    if header.backingSize > Limits.umlMooSizeMax {
+      warnings.append("larger than 2 TiB: uml_moo truncates it")
+    }
     if header.backingSize <= Limits.umlBackingSizeMin {
-      warnings.append("the disk has at most \(Limits.umlBackingSizeMin) bytes: UML's ubd dies of a write to it")
+      warnings.append(
+        "the disk has at most \(Limits.umlBackingSizeMin) bytes: UML's ubd dies of a write to it")
     }
     self.warnings = warnings
   }

@@ -29,9 +29,14 @@ package func openImage(
 ) throws(DiskImageError) -> any DiskImage {
   let file = try registry.openFile(path, writable: !options.readOnly, lock: options.lock)
   let format: ImageFormat
-  if let named = options.format { format = named } else { format = try Probe.format(of: file, engine: engine) }
+  if let named = options.format {
+    format = named
+  } else {
+    format = try Probe.format(of: file, engine: engine)
+  }
   switch format {
-  case .raw: return RawDisk(file, readOnly: options.readOnly, wasGuessed: options.format == nil, engine: engine)
+  case .raw:
+    return RawDisk(file, readOnly: options.readOnly, wasGuessed: options.format == nil, engine: engine)
   case .umlCOW: return try UMLCOW.open(file, options: options, registry: registry, engine: engine)
   }
 }
@@ -39,6 +44,8 @@ package func openImage(
 extension FileRegistry {
   /// `open`, with this module's error.
   func openFile(_ path: String, writable: Bool, lock: Bool) throws(DiskImageError) -> ImageFile {
-    do throws(BlockIOError) { return try open(path, writable: writable, lock: lock) } catch { throw .file(error) }
+    do throws(BlockIOError) { return try open(path, writable: writable, lock: lock) } catch {
+      throw .file(error)
+    }
   }
 }

@@ -28,7 +28,8 @@ extension UMLCOW {
     private var segments: [Segment] = []
     private var slices = IOVectorList()
     private var gathered = IOVectorList()
-    private let edges = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 * Int(Limits.pageSize), alignment: 4096)
+    private let edges = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: 2 * Int(Limits.pageSize), alignment: 4096)
 
     static let overlay = 0
     static let backing = 1
