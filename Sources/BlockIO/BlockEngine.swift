@@ -36,11 +36,14 @@ package struct Segment: Equatable, Sendable {
     case zeroes
   }
 
+  /// Where the bytes are.
   package var source: Source
   /// In the file; of no meaning for zeros.
   package var offset: UInt64
+  /// How many bytes.
   package var count: UInt64
 
+  /// A segment with these fields.
   package init(_ source: Source, offset: UInt64, count: UInt64) {
     self.source = source
     self.offset = offset

@@ -5,12 +5,14 @@ package import BlockIO
 package struct ImageOptions: Sendable {
   /// The format, where it is known; nil guesses, which a guest that writes a raw disk's first bytes can mislead.
   package var format: ImageFormat?
+  /// Whether the disk refuses writes; its files are then opened for reading.
   package var readOnly: Bool
   /// Whether to take UML's locks; without, several processes may share the disk (ubd's flag `c`).
   package var lock: Bool
   /// A backing file to use in place of the one that the header names; it must pass the same checks.
   package var backing: String?
 
+  /// Options with these values; the defaults guess, write and lock.
   package init(
     format: ImageFormat? = nil, readOnly: Bool = false, lock: Bool = true, backing: String? = nil
   ) {

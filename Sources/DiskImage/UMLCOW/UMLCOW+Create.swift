@@ -15,6 +15,8 @@ extension UMLCOW {
     path: String, backing: String, force: Bool = false, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
+    // The C functions would take the part before a NUL for the path.
+    guard !path.utf8.contains(0) else { throw .system(LinuxError("create", path, code: EINVAL)) }
     var existing = stat()
     guard lstat(path, &existing) != 0 else { throw .exists(path: path) }
     let header = try makeHeader(backing: backing, force: force, registry: registry, engine: engine)

@@ -11,7 +11,9 @@ extension UMLCOW {
   /// written, and reach the file at `flush`: data, fdatasync, bitmap, fdatasync. So the file's bitmap is never ahead
   /// of its data, and a failed write leaves no bit behind.
   package final class Disk: DiskImage {
+    /// As it was when the disk was opened.
     package let header: Header
+    /// Where bitmap and data are.
     package let geometry: Geometry
     package let isReadOnly: Bool
     package var size: UInt64 { geometry.diskSize }

@@ -3,6 +3,7 @@
 extension UMLCOW {
   /// What the header of a COW file says.
   package struct Header: Equatable, Sendable {
+    /// The layout that it was read in.
     package var version: Version
     /// The path of the backing file, without its NUL; not always UTF-8.
     package var backingPath: [UInt8]
@@ -10,7 +11,9 @@ extension UMLCOW {
     package var backingModified: UInt32
     /// The length of the backing file, in bytes.
     package var backingSize: UInt64
+    /// What a bit stands for, in bytes.
     package var sectorSize: UInt32
+    /// What bitmap and data are aligned to; in versions 1 and 2 the sector size.
     package var alignment: UInt32
 
     /// A header as we write it: version 3, sectors of 512 bytes, aligned to pages.
