@@ -64,6 +64,8 @@ let package = Package(
     tests("BlockIOTests", ["BlockIO", "Linux", "Simulation"]),
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation"]),
+    tests("TelemetryTests", ["Telemetry"]),
+    tests("CommandTests", ["ttblk"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17

@@ -17,7 +17,8 @@ package protocol BlockEngine: AnyObject {
   /// Fills the parts, in order, from consecutive bytes of the file.
   func read(_ file: ImageFile, at offset: UInt64, into parts: UnsafeBufferPointer<iovec>) throws(BlockIOError)
   /// Writes the parts, in order, to consecutive bytes of the file.
-  func write(_ file: ImageFile, at offset: UInt64, from parts: UnsafeBufferPointer<iovec>) throws(BlockIOError)
+  func write(_ file: ImageFile, at offset: UInt64, from parts: UnsafeBufferPointer<iovec>)
+    throws(BlockIOError)
   /// Makes everything written before durable (`fdatasync(2)`).
   ///
   /// After a failure the kernel may have dropped what it could not write: a later success proves nothing.
@@ -35,11 +36,14 @@ package struct Segment: Equatable, Sendable {
     case zeroes
   }
 
+  /// Where the bytes are.
   package var source: Source
   /// In the file; of no meaning for zeros.
   package var offset: UInt64
+  /// How many bytes.
   package var count: UInt64
 
+  /// A segment with these fields.
   package init(_ source: Source, offset: UInt64, count: UInt64) {
     self.source = source
     self.offset = offset

@@ -26,7 +26,8 @@ package enum BlockIOError: Error, Equatable, CustomStringConvertible {
       let who = holder == 0 ? "another process" : "process \(holder) (\(command))"
       return "'\(path)' is locked by \(who): stop it, or open the image shared, without locks"
     case .inUse(let path, let writable):
-      return "'\(path)' is open for \(writable ? "writing" : "reading") in this process already: close it first"
+      return
+        "'\(path)' is open for \(writable ? "writing" : "reading") in this process already: close it first"
     case .transfer(let operation, let path, let offset, let count, let code):
       let reason = String(cString: strerror(code))
       return "\(operation.rawValue) of \(count) bytes at \(offset) in '\(path)' failed: \(reason)"

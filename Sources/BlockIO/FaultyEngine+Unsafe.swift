@@ -8,9 +8,13 @@ package import Glibc
 package final class FaultyEngine: BlockEngine {
   /// One operation, as it was asked for.
   package struct Record: Equatable, Sendable {
+    /// What was asked for.
     package let operation: BlockOperation
+    /// The file, by the path it was opened with.
     package let path: String
+    /// Where in the file; 0 for `synchronize`.
     package let offset: UInt64
+    /// How many bytes; 0 for `synchronize`.
     package let count: UInt64
   }
 
@@ -36,6 +40,7 @@ package final class FaultyEngine: BlockEngine {
   /// Everything asked for so far, in order; failures too.
   package private(set) var log: [Record] = []
 
+  /// An engine that fails nothing yet.
   package init(over inner: any BlockEngine = SynchronousEngine(), holdsUnsynchronized: Bool = false) {
     self.inner = inner
     self.holdsUnsynchronized = holdsUnsynchronized
@@ -61,6 +66,7 @@ package final class FaultyEngine: BlockEngine {
     }
   }
 
+  /// Forgets what was asked for so far.
   package func clearLog() { log = [] }
 
   package func read(

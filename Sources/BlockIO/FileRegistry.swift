@@ -16,6 +16,7 @@ package final class FileRegistry {
   private var entries: [FileIdentity: Entry] = [:]
   private var purgeCountdown = Limits.registryPurgeInterval
 
+  /// A registry that knows no file yet.
   package init() {}
 
   /// Opens a regular file or a block device, or returns the one that is open already.

@@ -9,6 +9,7 @@ package struct IOVectorList: ~Copyable {
   private var storage: UnsafeMutableBufferPointer<iovec>
   package private(set) var count = 0
 
+  /// An empty list that grows beyond `capacity` when it must.
   package init(capacity: Int = 16) { storage = .allocate(capacity: max(1, capacity)) }
 
   deinit { storage.deallocate() }
@@ -16,8 +17,10 @@ package struct IOVectorList: ~Copyable {
   /// The parts; valid until the list is changed.
   package var parts: UnsafeBufferPointer<iovec> { UnsafeBufferPointer(rebasing: storage[..<count]) }
 
+  /// Empties the list; its storage stays.
   package mutating func removeAll() { count = 0 }
 
+  /// Appends one part.
   package mutating func append(_ part: iovec) {
     if count == storage.count {
       let larger = UnsafeMutableBufferPointer<iovec>.allocate(capacity: 2 * count)
@@ -29,6 +32,7 @@ package struct IOVectorList: ~Copyable {
     count += 1
   }
 
+  /// Appends all parts of a list.
   package mutating func append(_ parts: UnsafeBufferPointer<iovec>) {
     for part in parts { append(part) }
   }
@@ -57,6 +61,7 @@ package struct IOVectorCursor {
   var index = 0
   var offset = 0
 
+  /// The place before the first byte.
   package init() {}
 
   init(index: Int) { self.index = index }

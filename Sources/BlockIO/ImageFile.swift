@@ -8,11 +8,15 @@ package import Linux
 /// Only `FileRegistry` makes them, because a POSIX lock vanishes when *any* descriptor of its inode is closed
 /// (fcntl(2)). The last reference closes the file and with it drops the lock.
 package final class ImageFile {
+  /// For system calls on the file; nobody duplicates or closes it.
   package let descriptor: Descriptor
   /// As it was named when it was opened.
   package let path: String
+  /// Which file it is, whatever its name.
   package let identity: FileIdentity
+  /// Whether it was opened with O_RDONLY.
   package let isReadOnly: Bool
+  /// Whether it is a block device; otherwise it is a regular file.
   package let isBlockDevice: Bool
   /// Length in bytes when it was opened; writes past it do not change this number.
   package let size: UInt64
@@ -72,7 +76,9 @@ package final class ImageFile {
 
 /// What `fstat(2)` tells, as far as a disk image cares.
 package struct FileStatus: Equatable, Sendable {
+  /// Which file it is.
   package let identity: FileIdentity
+  /// Whether it is a block device.
   package let isBlockDevice: Bool
   /// Length in bytes, of a block device too.
   package let size: UInt64

@@ -8,6 +8,7 @@ package import Glibc
 package final class MemoryEngine: BlockEngine {
   private var files: [(file: ImageFile, bytes: [UInt8])] = []
 
+  /// An engine that has read nothing yet.
   package init() {}
 
   /// What the file would contain.

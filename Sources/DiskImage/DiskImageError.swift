@@ -18,8 +18,6 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
   case flushFailedBefore(path: String)
   /// The header does not describe a disk.
   case invalidHeader(path: String, UMLCOW.HeaderDefect)
-  /// The file has another format than the one asked for.
-  case notInFormat(path: String, ImageFormat)
   /// A format that we recognise and cannot open.
   case unsupportedFormat(path: String, name: String)
   /// The bitmap or data of a COW file are beyond its end.
@@ -60,29 +58,25 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
     case .flushFailedBefore(let path):
       return "an earlier flush of '\(path)' failed: close the disk, check the storage, and open it again"
     case .invalidHeader(let path, let defect): return "'\(path)' is no usable UML COW file: \(defect)"
-    case .notInFormat(let path, let format): return "'\(path)' is not in the format \(format.rawValue)"
     case .unsupportedFormat(let path, let name):
-      return "'\(path)' has the format \(name), which cannot be opened: convert it, or name its format if it is raw"
+      return
+        "'\(path)' has the format \(name), which cannot be opened: convert it, or name its format if it is raw"
     case .truncated(let path, let size, let needed):
       return "'\(path)' is truncated: it has \(size) bytes and needs \(needed): restore it from a copy"
     case .readOnlyFormat(let path, let version):
       return "'\(path)' is a UML COW file of version \(version), which can only be read: open it read-only"
-    default: return backingDescription
-    }
-  }
-
-  private var backingDescription: String {
-    switch self {
     case .backingUnavailable(let path, let backing, let error):
       return "the backing file '\(backing)' of '\(path)' is unavailable: \(error)"
     case .backingSizeChanged(let path, let backing, let expected, let actual):
-      return "the backing file '\(backing)' has \(actual) bytes, '\(path)' was made for \(expected): restore it"
+      return
+        "the backing file '\(backing)' has \(actual) bytes, '\(path)' was made for \(expected): restore it"
     case .backingModified(let path, let backing, let expected, let actual):
       return "the backing file '\(backing)' of '\(path)' changed at \(actual), the header says \(expected): "
         + "if its contents are the same, run: touch -d @\(expected) \(shellQuoted(backing))"
     case .backingIsItself(let path): return "'\(path)' names itself as its backing file"
     case .backingIsOverlay(let backing):
-      return "the backing file '\(backing)' is itself a UML COW file, which UML would read as raw data: merge it first"
+      return
+        "the backing file '\(backing)' is itself a UML COW file, which UML would read as raw data: merge it first"
     case .backingTooSmall(let backing, let size):
       return "the backing file '\(backing)' has only \(size) bytes: UML's ubd dies of disks up to "
         + "\(Limits.umlBackingSizeMin) bytes (force it if no UML will use it)"
@@ -96,7 +90,6 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
     case .exists(let path): return "'\(path)' exists already: choose another name, or remove it"
     case .wouldChangeFormat(let path):
       return "a write to '\(path)' would make it look like another format: open it with the format raw"
-    default: return "unknown"
     }
   }
 }

@@ -3,24 +3,34 @@ package import BlockIO
 
 /// A description of a disk image; of a COW file also when its backing file is missing or does not match.
 package struct ImageInfo: Equatable, Sendable {
+  /// As it was given.
   package let path: String
+  /// As it was named, or guessed.
   package let format: ImageFormat
   /// Length of the disk in bytes.
   package let virtualSize: UInt64
-  /// Length of the file in bytes, and how many it occupies.
+  /// Length of the file in bytes.
   package let fileSize: UInt64
+  /// Bytes that the file occupies.
   package let fileAllocated: UInt64
   /// Nil for other formats.
   package let cow: COW?
 
   /// What is known of a COW file.
   package struct COW: Equatable, Sendable {
+    /// `3`, or what it is instead.
     package let version: String
+    /// Whether the format allows writing; not whether the file does.
     package let isWritable: Bool
+    /// What a bit of the bitmap stands for, in bytes.
     package let sectorSize: UInt32
+    /// What bitmap and data are aligned to, in bytes.
     package let alignment: UInt32
+    /// Where the bitmap is in the file.
     package let bitmapOffset: UInt64
+    /// How long the bitmap is.
     package let bitmapBytes: UInt64
+    /// Where the data is in the file.
     package let dataOffset: UInt64
     /// Bytes of the disk that are in this file, by its bitmap.
     package let allocated: UInt64
@@ -28,10 +38,13 @@ package struct ImageInfo: Equatable, Sendable {
     package let mixedPages: UInt64
     /// As the header has it; not UTF-8 is repaired.
     package let backingPath: String
+    /// The length that the backing file must have.
     package let backingSize: UInt64
+    /// The time of change that the backing file must have, in seconds since 1970.
     package let backingModified: Int64
     /// Of the file as it is now; nil when there is none.
     package let actualBackingSize: UInt64?
+    /// In seconds since 1970; nil when there is no such file.
     package let actualBackingModified: Int64?
     /// Why the disk cannot be opened, with the remedy; nil when it can.
     package let problem: String?
@@ -49,7 +62,11 @@ package struct ImageInfo: Equatable, Sendable {
     let status: FileStatus
     do throws(BlockIOError) { status = try file.status() } catch { throw .file(error) }
     let format: ImageFormat
-    if let named = options.format { format = named } else { format = try Probe.format(of: file, engine: engine) }
+    if let named = options.format {
+      format = named
+    } else {
+      format = try Probe.format(of: file, engine: engine)
+    }
     self.path = path
     self.format = format
     fileSize = status.size
@@ -101,7 +118,8 @@ extension ImageInfo.COW {
     var problem: String?
     do throws(DiskImageError) {
       try UMLCOW.requireComplete(opened, engine: engine)
-      _ = try UMLCOW.openBacking(of: opened, override: override, lock: false, registry: registry, engine: engine)
+      _ = try UMLCOW.openBacking(
+        of: opened, override: override, lock: false, registry: registry, engine: engine)
     } catch { problem = error.description }
     self.problem = problem
 
@@ -113,9 +131,12 @@ extension ImageInfo.COW {
     if geometry.bitmapCount * 8 * geometry.sectorSize < header.backingSize {
       warnings.append("the last sectors have no bit: they were never saved")
     }
-    if header.backingSize > Limits.umlMooSizeMax { warnings.append("larger than 2 TiB: uml_moo truncates it") }
+    if header.backingSize > Limits.umlMooSizeMax {
+      warnings.append("larger than 2 TiB: uml_moo truncates it")
+    }
     if header.backingSize <= Limits.umlBackingSizeMin {
-      warnings.append("the disk has at most \(Limits.umlBackingSizeMin) bytes: UML's ubd dies of a write to it")
+      warnings.append(
+        "the disk has at most \(Limits.umlBackingSizeMin) bytes: UML's ubd dies of a write to it")
     }
     self.warnings = warnings
   }

@@ -59,19 +59,26 @@ struct COWSample {
       // UML leaves whatever was on its heap behind the NUL.
       Array(text.utf8) + [0] + [UInt8](repeating: 0xa5, count: count - text.utf8.count - 1)
     }
-    func le<I: FixedWidthInteger>(_ value: I) -> [UInt8] { withUnsafeBytes(of: value.littleEndian) { Array($0) } }
-    func be<I: FixedWidthInteger>(_ value: I) -> [UInt8] { withUnsafeBytes(of: value.bigEndian) { Array($0) } }
+    func le<I: FixedWidthInteger>(_ value: I) -> [UInt8] {
+      withUnsafeBytes(of: value.littleEndian) { Array($0) }
+    }
+    func be<I: FixedWidthInteger>(_ value: I) -> [UInt8] {
+      withUnsafeBytes(of: value.bigEndian) { Array($0) }
+    }
     let align: UInt32 = shape == .v3Align512 ? 512 : 4096
     switch shape {
     case .v1:
-      h += le(UInt32(0x4f4f_4f4d)) + le(UInt32(1)) + pad(path, 256) + le(modified) + le(size) + le(UInt32(512))
+      h +=
+        le(UInt32(0x4f4f_4f4d)) + le(UInt32(1)) + pad(path, 256) + le(modified) + le(size) + le(UInt32(512))
     case .v1BigEndian:
-      h += be(UInt32(0x4f4f_4f4d)) + be(UInt32(1)) + pad(path, 256) + be(modified) + be(size) + be(UInt32(512))
+      h +=
+        be(UInt32(0x4f4f_4f4d)) + be(UInt32(1)) + pad(path, 256) + be(modified) + be(size) + be(UInt32(512))
     case .v1Unpacked:
       h += le(UInt32(0x4f4f_4f4d)) + le(UInt32(1)) + pad(path, 256) + le(UInt64(modified)) + le(size)
       h += le(UInt32(512)) + [1, 2, 3, 4]
     case .v2:
-      h += be(UInt32(0x4f4f_4f4d)) + be(UInt32(2)) + pad(path, 4096) + be(modified) + be(size) + be(UInt32(512))
+      h +=
+        be(UInt32(0x4f4f_4f4d)) + be(UInt32(2)) + pad(path, 4096) + be(modified) + be(size) + be(UInt32(512))
     case .v2Unpacked:
       h += be(UInt32(0x4f4f_4f4d)) + be(UInt32(2)) + pad(path, 4096) + be(UInt64(modified)) + be(size)
       h += be(UInt32(512)) + [1, 2, 3, 4]

@@ -89,7 +89,8 @@ import Testing
     #expect(engine.log.map(\.operation) == [.write, .synchronize])
   }
 
-  @Test("a write that finds no space leaves no bit and no trace", arguments: [0, 700, 4096, 6000] as [UInt64])
+  @Test(
+    "a write that finds no space leaves no bit and no trace", arguments: [0, 700, 4096, 6000] as [UInt64])
   func noSpace(done: UInt64) throws {
     var random = RandomStream(seed: done, name: "space")
     let start = random.bytes(65536)

@@ -55,13 +55,16 @@ import Testing
     scratch.write("old", [UInt8](repeating: 5, count: 65536), modified: -5)
     #expect(failure(backing: "old") == .backingTimeUnrepresentable(backing: scratch.file("old"), time: -5))
     scratch.write("new", [UInt8](repeating: 5, count: 65536), modified: 1 << 32)
-    #expect(failure(backing: "new") == .backingTimeUnrepresentable(backing: scratch.file("new"), time: 1 << 32))
+    #expect(
+      failure(backing: "new") == .backingTimeUnrepresentable(backing: scratch.file("new"), time: 1 << 32))
     scratch.write("overlay", COWSample(.v1, size: 65536, path: "/b", seed: 1).file)
     #expect(failure(backing: "overlay") == .backingIsOverlay(backing: scratch.file("overlay")))
     scratch.write("huge", [])
     truncate(scratch.file("huge"), 8 << 40)
     guard case .backingTooLarge = failure(backing: "huge") else { return #expect(Bool(false)) as Void }
-    #expect(failure("no/such/folder/cow", backing: "small", force: true)?.description.contains("No such file") == true)
+    #expect(
+      failure("no/such/folder/cow", backing: "small", force: true)?.description.contains("No such file")
+        == true)
     #expect(scratch.names == ["huge", "new", "old", "overlay", "small"])
     #expect(failure(backing: "small", force: true) == nil)
     #expect(scratch.names == ["cow", "huge", "new", "old", "overlay", "small"])
@@ -74,15 +77,19 @@ import Testing
     scratch.write("real/base", [UInt8](repeating: 5, count: 65536))
     symlink("base", scratch.file("real/link"))
     #expect(failure(backing: "alias/../alias/link") == nil)
-    #expect(try ImageInfo(path: scratch.file("cow"), registry: registry).cow?.backingPath == scratch.file("real/link"))
+    #expect(
+      try ImageInfo(path: scratch.file("cow"), registry: registry).cow?.backingPath
+        == scratch.file("real/link"))
   }
 
   @Test("a path too long for a header is refused")
   func longPath() throws {
     // One folder below the other, each entered on its own, for no system call takes a path this long.
-    let header = UMLCOW.Header(backingPath: [UInt8](repeating: 65, count: 4095), backingModified: 0, backingSize: 1)
+    let header = UMLCOW.Header(
+      backingPath: [UInt8](repeating: 65, count: 4095), backingModified: 0, backingSize: 1)
     #expect(try UMLCOW.Header(parsing: header.encoded().span.bytes) == header)
-    #expect(failure(backing: String(repeating: "a/", count: 2100) + "b")?.description.contains("too long") == true)
+    #expect(
+      failure(backing: String(repeating: "a/", count: 2100) + "b")?.description.contains("too long") == true)
   }
 
   @Test("an 8 TiB disk costs little memory while nobody uses it, and little when somebody does")
@@ -95,10 +102,15 @@ import Testing
     let cow = try #require(disk as? UMLCOW.Disk)
     #expect(cow.bitmap.loadedCount == 0)
     // Every step meets another page of the bitmap, of which only some may stay.
-    for step in UInt64(0)..<3000 { try disk.put([UInt8(truncatingIfNeeded: step), 1], at: step * (64 << 20) + 4095) }
+    for step in UInt64(0)..<3000 {
+      try disk.put([UInt8(truncatingIfNeeded: step), 1], at: step * (64 << 20) + 4095)
+    }
     #expect(cow.bitmap.loadedCount <= 257)
     for step in UInt64(0)..<3000 where step % 7 == 0 {
-      #expect(try disk.bytes(step * (64 << 20) + 4094..<step * (64 << 20) + 4097) == [0, UInt8(truncatingIfNeeded: step), 1])
+      #expect(
+        try disk.bytes(step * (64 << 20) + 4094..<step * (64 << 20) + 4097) == [
+          0, UInt8(truncatingIfNeeded: step), 1,
+        ])
     }
     try disk.discard(5..<(20 << 30) + 5)
     #expect(try disk.bytes(4095..<4097) == [0, 0])

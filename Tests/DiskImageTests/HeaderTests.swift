@@ -28,7 +28,8 @@ import Testing
   func offsets() throws {
     let one = try UMLCOW.Header(backingPath: [47], backingModified: 0, backingSize: 1 << 20).geometry()
     #expect((one.bitmapOffset, one.bitmapCount, one.dataOffset) == (8192, 256, 12288))
-    let odd = try UMLCOW.Header(backingPath: [47], backingModified: 0, backingSize: (1 << 20) + 1536).geometry()
+    let odd = try UMLCOW.Header(backingPath: [47], backingModified: 0, backingSize: (1 << 20) + 1536)
+      .geometry()
     #expect((odd.bitmapOffset, odd.bitmapCount, odd.dataOffset) == (8192, 257, 12288))
   }
 
@@ -51,7 +52,9 @@ import Testing
     func defect(_ shape: COWSample.Shape, _ change: (inout [UInt8]) -> Void) -> UMLCOW.HeaderDefect? {
       var bytes = COWSample(shape, size: 65536, path: "/b", seed: 1).file
       change(&bytes)
-      do throws(UMLCOW.HeaderDefect) { _ = try UMLCOW.Header(parsing: bytes.span.bytes) } catch { return error }
+      do throws(UMLCOW.HeaderDefect) { _ = try UMLCOW.Header(parsing: bytes.span.bytes) } catch {
+        return error
+      }
       return nil
     }
     func be(_ value: UInt32) -> [UInt8] { withUnsafeBytes(of: value.bigEndian) { Array($0) } }
@@ -60,7 +63,8 @@ import Testing
     #expect(defect(.v3) { $0 = [] } == .noMagic)
     #expect(defect(.v3) { $0.removeLast($0.count - 4127) } == .short(version: 3, size: 4127, needed: 4128))
     #expect(defect(.v3) { $0.removeLast($0.count - 12) } == .short(version: 3, size: 12, needed: 4128))
-    #expect(defect(.v3Broken) { $0.removeLast($0.count - 4130) } == .short(version: 3, size: 4130, needed: 4136))
+    #expect(
+      defect(.v3Broken) { $0.removeLast($0.count - 4130) } == .short(version: 3, size: 4130, needed: 4136))
     #expect(defect(.v2) { $0.removeLast($0.count - 4000) } == .short(version: 2, size: 4000, needed: 4120))
     #expect(defect(.v1) { $0.removeLast($0.count - 100) } == .short(version: 1, size: 100, needed: 280))
     #expect(defect(.v3) { $0.replaceSubrange(4..<8, with: be(4)) } == .unknownVersion(4))
@@ -73,11 +77,16 @@ import Testing
     #expect(defect(.v3) { $0.replaceSubrange(24..<28, with: be(0)) } == .alignment(0))
     #expect(defect(.v3) { $0.replaceSubrange(24..<28, with: be(1000)) } == .alignment(1000))
     #expect(defect(.v3) { $0.replaceSubrange(28..<32, with: be(1)) } == .unknownFormat(1))
-    #expect(defect(.v3Broken) { $0.replaceSubrange(36..<4132, with: repeatElement(65, count: 4096)) } == .endlessPath)
-    #expect(defect(.v3) { $0.replaceSubrange(32..<4128, with: repeatElement(65, count: 4096)) } == .endlessPath)
+    #expect(
+      defect(.v3Broken) { $0.replaceSubrange(36..<4132, with: repeatElement(65, count: 4096)) }
+        == .endlessPath)
+    #expect(
+      defect(.v3) { $0.replaceSubrange(32..<4128, with: repeatElement(65, count: 4096)) } == .endlessPath)
     #expect(defect(.v2) { $0[8] = 0 } == .emptyPath)
     #expect(defect(.v3) { $0[12] = 0x80 } == .tooLarge(size: 0x8000_0000_0001_0000))
-    #expect(defect(.v3) { $0.replaceSubrange(12..<20, with: repeatElement(255, count: 8)) } == .tooLarge(size: .max))
+    #expect(
+      defect(.v3) { $0.replaceSubrange(12..<20, with: repeatElement(255, count: 8)) } == .tooLarge(size: .max)
+    )
   }
 
   @Test("no bytes whatever bring the parser down", arguments: UInt64(0)..<4)
@@ -90,9 +99,15 @@ import Testing
         var bytes = start
         for _ in 0...random.next() % 4 {
           // The fields are at either end of the path: aim there.
-          let places = [Int(random.next() % 36), 264 + Int(random.next() % 24), 4100 + Int(random.next() % 30)]
-          let place = random.next() % 4 == 0 ? Int(random.next() % UInt64(bytes.count)) : places.randomElement(using: &random)!
-          bytes[min(place, bytes.count - 1)] = [0, 1, 0x7f, 0x80, 0xff, UInt8(truncatingIfNeeded: random.next())].randomElement(using: &random)!
+          let places = [
+            Int(random.next() % 36), 264 + Int(random.next() % 24), 4100 + Int(random.next() % 30),
+          ]
+          let place =
+            random.next() % 4 == 0
+            ? Int(random.next() % UInt64(bytes.count)) : places.randomElement(using: &random)!
+          bytes[min(place, bytes.count - 1)] = [
+            0, 1, 0x7f, 0x80, 0xff, UInt8(truncatingIfNeeded: random.next()),
+          ].randomElement(using: &random)!
         }
         if random.next() % 4 == 0 { bytes.removeLast(Int(random.next() % UInt64(bytes.count))) }
         let header = try? UMLCOW.Header(parsing: bytes.span.bytes)

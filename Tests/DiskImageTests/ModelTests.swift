@@ -94,7 +94,8 @@ struct Model {
       }
       #expect(readFile(base) == sample.backing)
       let after = status(of: base)
-      #expect(before.st_mtim.tv_sec == after.st_mtim.tv_sec && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec)
+      #expect(
+        before.st_mtim.tv_sec == after.st_mtim.tv_sec && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec)
     }
   }
 

@@ -124,7 +124,8 @@ extension UMLCOW {
     mutating func releaseClean() {
       guard loadedCount > dirtyCount else { return }
       for index in loaded.indices where loaded[index] != dirty[index] {
-        for page in index * 64..<index * 64 + 64 where Bitmap.test(loaded, page) && !Bitmap.test(dirty, page) {
+        for page in index * 64..<index * 64 + 64 where Bitmap.test(loaded, page) && !Bitmap.test(dirty, page)
+        {
           memory.release(page * Bitmap.pageSize..<(page + 1) * Bitmap.pageSize)
         }
         loaded[index] = dirty[index]

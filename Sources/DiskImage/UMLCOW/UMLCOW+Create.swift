@@ -15,6 +15,8 @@ extension UMLCOW {
     path: String, backing: String, force: Bool = false, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
+    // The C functions would take the part before a NUL for the path.
+    guard !path.utf8.contains(0) else { throw .system(LinuxError("create", path, code: EINVAL)) }
     var existing = stat()
     guard lstat(path, &existing) != 0 else { throw .exists(path: path) }
     let header = try makeHeader(backing: backing, force: force, registry: registry, engine: engine)
@@ -72,13 +74,16 @@ extension UMLCOW {
   private static func fill(
     _ file: borrowing Descriptor, _ path: String, _ header: Header
   ) throws(LinuxError) {
-    guard let geometry = try? header.geometry(), let size = off_t(exactly: geometry.dataOffset + header.backingSize)
+    guard let geometry = try? header.geometry(),
+      let size = off_t(exactly: geometry.dataOffset + header.backingSize)
     else { throw LinuxError("ftruncate", path, code: EFBIG) }
     let bytes = header.encoded()
     var done = 0
     while done < bytes.count {
       done += try retrying("write", path) {
-        bytes.withUnsafeBytes { pwrite(file.rawValue, $0.baseAddress.map { $0 + done }, bytes.count - done, off_t(done)) }
+        bytes.withUnsafeBytes {
+          pwrite(file.rawValue, $0.baseAddress.map { $0 + done }, bytes.count - done, off_t(done))
+        }
       }
     }
     _ = try retrying("ftruncate", path) { ftruncate(file.rawValue, size) }

@@ -11,7 +11,9 @@ extension UMLCOW {
   /// written, and reach the file at `flush`: data, fdatasync, bitmap, fdatasync. So the file's bitmap is never ahead
   /// of its data, and a failed write leaves no bit behind.
   package final class Disk: DiskImage {
+    /// As it was when the disk was opened.
     package let header: Header
+    /// Where bitmap and data are.
     package let geometry: Geometry
     package let isReadOnly: Bool
     package var size: UInt64 { geometry.diskSize }
@@ -28,7 +30,8 @@ extension UMLCOW {
     private var segments: [Segment] = []
     private var slices = IOVectorList()
     private var gathered = IOVectorList()
-    private let edges = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 * Int(Limits.pageSize), alignment: 4096)
+    private let edges = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: 2 * Int(Limits.pageSize), alignment: 4096)
 
     static let overlay = 0
     static let backing = 1

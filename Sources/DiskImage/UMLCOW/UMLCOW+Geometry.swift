@@ -7,9 +7,11 @@ extension UMLCOW {
     package let diskSize: UInt64
     /// What a bit stands for, in bytes.
     package let sectorSize: UInt64
+    /// Where the bitmap is in the file.
     package let bitmapOffset: UInt64
     /// How many bytes the bitmap has. In versions 1 and 2 the last sectors may have no bit.
     package let bitmapCount: UInt64
+    /// Where the slot of the first sector is in the file.
     package let dataOffset: UInt64
 
     /// How many sectors have a bit.

@@ -3,6 +3,7 @@
 extension UMLCOW {
   /// What the header of a COW file says.
   package struct Header: Equatable, Sendable {
+    /// The layout that it was read in.
     package var version: Version
     /// The path of the backing file, without its NUL; not always UTF-8.
     package var backingPath: [UInt8]
@@ -10,7 +11,9 @@ extension UMLCOW {
     package var backingModified: UInt32
     /// The length of the backing file, in bytes.
     package var backingSize: UInt64
+    /// What a bit stands for, in bytes.
     package var sectorSize: UInt32
+    /// What bitmap and data are aligned to; in versions 1 and 2 the sector size.
     package var alignment: UInt32
 
     /// A header as we write it: version 3, sectors of 512 bytes, aligned to pages.
@@ -65,7 +68,9 @@ extension UMLCOW {
         guard format == 0 else { throw .unknownFormat(format) }
       }
       guard Header.isPlausible(sectorSize: sectorSize) else { throw .sectorSize(sectorSize) }
-      guard alignment > 0, alignment % 512 == 0, alignment <= Limits.cowAlignmentMax else { throw .alignment(alignment) }
+      guard alignment > 0, alignment % 512 == 0, alignment <= Limits.cowAlignmentMax else {
+        throw .alignment(alignment)
+      }
       _ = try geometry()
     }
 
@@ -97,7 +102,8 @@ extension UMLCOW {
       of bytes: RawSpan, number: UInt32, bigEndian big: Bool
     ) throws(HeaderDefect) -> Version {
       switch number {
-      case 1: return isUnpacked(bytes, .v1(bigEndian: big), .v1Unpacked) && !big ? .v1Unpacked : .v1(bigEndian: big)
+      case 1:
+        return isUnpacked(bytes, .v1(bigEndian: big), .v1Unpacked) && !big ? .v1Unpacked : .v1(bigEndian: big)
       case 2: return isUnpacked(bytes, .v2, .v2Unpacked) ? .v2Unpacked : .v2
       default:
         // Where the correct layout has the path, the broken one has cow_format, which is 0; no path begins with NUL.
@@ -130,7 +136,8 @@ extension UMLCOW {
 
     private var makesSense: Bool { Header.isPlausible(sectorSize: sectorSize) && (try? geometry()) != nil }
 
-    private static func path(in bytes: RawSpan, at offset: Int, capacity: Int) throws(HeaderDefect) -> [UInt8] {
+    private static func path(in bytes: RawSpan, at offset: Int, capacity: Int) throws(HeaderDefect) -> [UInt8]
+    {
       var path: [UInt8] = []
       for index in 0..<capacity {
         let byte = bytes.integer(UInt8.self, at: offset + index, bigEndian: true)

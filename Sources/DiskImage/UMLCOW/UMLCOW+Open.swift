@@ -21,7 +21,8 @@ extension UMLCOW {
       of: opened, override: options.backing, lock: options.lock, registry: registry, engine: engine)
     do throws(LinuxError) {
       return try Disk(
-        header: header, geometry: opened.geometry, overlay: file, backing: backing, readOnly: options.readOnly,
+        header: header, geometry: opened.geometry, overlay: file, backing: backing,
+        readOnly: options.readOnly,
         engine: engine)
     } catch { throw .system(error) }
   }
@@ -30,7 +31,7 @@ extension UMLCOW {
     let count = min(file.size, UInt64(Header.byteCountMax))
     var bytes = [UInt8](repeating: 0, count: Int(count))
     do throws(BlockIOError) { try engine.read(file, at: 0, into: &bytes) } catch { throw .file(error) }
-        do throws(HeaderDefect) {
+    do throws(HeaderDefect) {
       let header = try Header(parsing: bytes.span.bytes)
       return Opened(header: header, geometry: try header.geometry(), overlay: file)
     } catch { throw .invalidHeader(path: file.path, error) }
@@ -58,7 +59,8 @@ extension UMLCOW {
     let dataEnd = geometry.dataOffset + opened.header.backingSize
     guard file.size < dataEnd else { return }
     // UML makes the file as long as its data from the start. A shorter one is fine if nothing is missing.
-    let firstMissing = file.size > geometry.dataOffset ? (file.size - geometry.dataOffset) / geometry.sectorSize : 0
+    let firstMissing =
+      file.size > geometry.dataOffset ? (file.size - geometry.dataOffset) / geometry.sectorSize : 0
     var isMissing = false
     try scanBitmap(opened, engine: engine) { first, byte in
       for bit in UInt64(0)..<8 where byte >> bit & 1 == 1 && first + bit >= firstMissing { isMissing = true }

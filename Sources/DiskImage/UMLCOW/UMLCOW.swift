@@ -66,7 +66,8 @@ package enum UMLCOW {
         "its header of version \(version) ends after \(size) of \(needed) bytes"
       case .unknownVersion(let version): "its version is \(version), known are 1, 2 and 3"
       case .sectorSize(let size): "its sector size is \(size), not a power of two from 512 to 65536"
-      case .alignment(let alignment): "its alignment is \(alignment), not a multiple of 512 up to \(Limits.cowAlignmentMax)"
+      case .alignment(let alignment):
+        "its alignment is \(alignment), not a multiple of 512 up to \(Limits.cowAlignmentMax)"
       case .unknownFormat(let format): "its data format is \(format), known is 0 (bitmap)"
       case .endlessPath: "the path of its backing file has no end"
       case .emptyPath: "the path of its backing file is empty"

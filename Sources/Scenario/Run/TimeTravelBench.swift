@@ -1,6 +1,6 @@
 // `ttblk bench time-travel`: what simulated disk time costs, in messages and in real time.
 package import Linux
-import Simulation
+package import Simulation
 package import Telemetry
 import TimeTravel
 

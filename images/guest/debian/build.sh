@@ -35,7 +35,7 @@ debian_base_build() {
 debian_packages() { echo "e2fsprogs"; }
 
 debian_inputs() {
-  file_hashes debian/build.sh debian/ttblk-init debian/jobs/* jobs.sh
+  (cd "$recipe" && file_hashes debian/build.sh debian/ttblk-init debian/jobs/* jobs.sh)
   part_key debian_base
   part_key tools
 }

@@ -16,7 +16,8 @@ struct ImageCreateCommand: ParsableCommand {
   @Argument(help: ArgumentHelp("The COW file to make.", valueName: "file.cow"), completion: .file())
   var path: String
 
-  @Option(help: ArgumentHelp("The raw disk image or block device beneath.", valueName: "file"), completion: .file())
+  @Option(
+    help: ArgumentHelp("The raw disk image or block device beneath.", valueName: "file"), completion: .file())
   var backing: String
 
   @Flag(help: "Accept a backing file of 32 KiB or less, which UML's own ubd driver does not survive.")
