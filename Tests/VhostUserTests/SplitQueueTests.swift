@@ -85,7 +85,8 @@ final class Bench {
           place += UInt64(count) + UInt64.random(in: 0...1, using: &random)
         }
         let indirect = Bool.random(using: &random)
-        let table = bench.buffers + UInt64(4096 + submitted % 64 * 256) + UInt64.random(in: 0...1, using: &random)
+        let table =
+          bench.buffers + UInt64(4096 + submitted % 64 * 256) + UInt64.random(in: 0...1, using: &random)
         let head = bench.driver.submit(
           buffers, table: indirect ? table : nil, direct: Int.random(in: 0..<buffers.count, using: &random))
         if let head {
@@ -97,7 +98,8 @@ final class Bench {
           check(&chain, bytes, writable, last, seed)
           expected[head] = (bytes, writable, last)
         }
-        while let one = expected.keys.sorted().first(where: { _ in head == nil || Bool.random(using: &random) }) {
+        while let one = expected.keys.sorted().first(where: { _ in head == nil || Bool.random(using: &random)
+        }) {
           let written = expected.removeValue(forKey: one)?.writable ?? 0
           #expect(bench.complete(one, written: written))
           _ = bench.publish()
@@ -131,14 +133,16 @@ final class Bench {
     pieces.flatMap { [UInt8](UnsafeRawBufferPointer(start: $0.iov_base, count: $0.iov_len)) }
   }
 
-  @Test func `Whatever descriptors say, every valid head is answered exactly once and the ring lives`() throws {
+  @Test func `Whatever descriptors say, every valid head is answered exactly once and the ring lives`() throws
+  {
     for seed in 0..<300 as Range<UInt64> {
       var random = RandomStream(seed: seed, name: "hostile descriptors")
       let bench = try Bench(
         size: 16, features: seed % 3 == 0 ? RingFeatures.version1 : RingFeatures.offered,
         startingAt: UInt16(truncatingIfNeeded: random.next()))
       let places: [UInt64] = [
-        MockMemory.guestBase, bench.buffers, bench.memory.border - 8, bench.memory.end - 16, bench.memory.end, 0,
+        MockMemory.guestBase, bench.buffers, bench.memory.border - 8, bench.memory.end - 16, bench.memory.end,
+        0,
         .max - 7, UInt64(1) << 63,
       ]
       for _ in 0..<40 {
@@ -146,9 +150,10 @@ final class Bench {
           for place in [MockMemory.guestBase, bench.buffers] {
             bench.driver.store(
               place + 16 * UInt64(slot),
-              address: places.randomElement(using: &random)! + UInt64.random(in: 0...3, using: &random) * 8,
+              address: places.randomElement(using: &random)! &+ UInt64.random(in: 0...3, using: &random) * 8,
               count: [0, 1, 16, 32, 256, 4096, 1 << 20, .max].randomElement(using: &random)!,
-              flags: UInt16.random(in: 0...7, using: &random), next: UInt16.random(in: 0...17, using: &random))
+              flags: UInt16.random(in: 0...7, using: &random), next: UInt16.random(in: 0...17, using: &random)
+            )
           }
         }
         var answers = [Int](repeating: 0, count: 16)
@@ -243,7 +248,9 @@ final class Bench {
     let region = MemoryRegion(guest: 0, size: UInt64(count), user: 0, fileOffset: 0)
     let guest = try GuestMemory(regions: [region], descriptors: [file.rawValue])
     let mapping = try Mapping(sharing: file, count: count)
-    func put(_ offset: Int, _ value: UInt64) { mapping.base.storeBytes(of: value, toByteOffset: offset, as: UInt64.self) }
+    func put(_ offset: Int, _ value: UInt64) {
+      mapping.base.storeBytes(of: value, toByteOffset: offset, as: UInt64.self)
+    }
     for slot in 0..<64 {
       let next = slot < 63 ? UInt64(MockQueue.next) << 32 | UInt64(slot + 1) << 48 : 0
       put(16 * slot, 0)
@@ -325,12 +332,18 @@ final class Bench {
     for size in [0, 3, 40000] as [UInt16] {
       #expect(throws: VhostUserError.queueSize(UInt32(size))) { try start(size) { _ in } }
     }
-    #expect(throws: VhostUserError.ringAlignment(.descriptors, base + 8)) { try start(4) { $0.descriptors += 8 } }
-    #expect(throws: VhostUserError.ringAlignment(.available, base + 4097)) { try start(4) { $0.available += 1 } }
+    #expect(throws: VhostUserError.ringAlignment(.descriptors, base + 8)) {
+      try start(4) { $0.descriptors += 8 }
+    }
+    #expect(throws: VhostUserError.ringAlignment(.available, base + 4097)) {
+      try start(4) { $0.available += 1 }
+    }
     #expect(throws: VhostUserError.ringAlignment(.used, base + 8194)) { try start(4) { $0.used += 2 } }
     let end = base + memory.regions[0].size
     try start(4) { $0.descriptors = end - 64 }
-    #expect(throws: VhostUserError.ringAddress(.descriptors, end - 48)) { try start(4) { $0.descriptors = end - 48 } }
+    #expect(throws: VhostUserError.ringAddress(.descriptors, end - 48)) {
+      try start(4) { $0.descriptors = end - 48 }
+    }
     #expect(throws: VhostUserError.ringAddress(.used, end - 36)) { try start(4) { $0.used = end - 36 } }
     #expect(throws: VhostUserError.ringAddress(.available, 0)) { try start(4) { $0.available = 0 } }
     // A guest address is none of the front-end's.
@@ -353,7 +366,9 @@ final class Bench {
     }
   }
 
-  @Test func `With the event index a call is made when the driver's index is passed, and the first time`() throws {
+  @Test func `With the event index a call is made when the driver's index is passed, and the first time`()
+    throws
+  {
     let bench = try Bench(size: 8, startingAt: 0xfffe)
     func one() throws -> Bool {
       _ = bench.driver.submit([Buffer(address: bench.buffers, count: 1, isWritable: true)])
