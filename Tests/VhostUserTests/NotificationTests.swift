@@ -201,6 +201,26 @@ import VhostUser
     #expect(rig.queue.takeAll().count == 1)
   }
 
+  @Test func `A call that nobody reads any more raises no SIGPIPE`() async {
+    await #expect(processExitsWith: .success) {
+      for kind in [false, true] {
+        let rig = try Rig(inBand: false)
+        try rig.driver.handshake(MockDriver.Handshake(features: ~RingFeatures.eventIndex))
+        var ends: [CInt] = []
+        let pair = try kind ? UnixSocket.pair() : Descriptor.pipe()
+        pair.split { ends = [$0.release(), $1.release()] }
+        try rig.driver.tell(.setVringCall, rig.driver.bytes(UInt64(0)), descriptors: [ends[1]])
+        for end in ends { close(end) }
+        for _ in 0..<2 {
+          _ = try rig.submitRead()
+          try rig.driver.publishAndKick(rig.queue)
+          try rig.settle()
+        }
+        #expect(rig.queue.takeAll().count == 2 && rig.device.reason == nil)
+      }
+    }
+  }
+
   @Test func `A kick that lost its writers is dropped, not spun upon`() throws {
     let rig = try Rig(inBand: false)
     try rig.driver.handshake()
