@@ -4,6 +4,8 @@
 set -eu
 cd "$(dirname "$0")"
 seconds=${1:-20}
+# Swift's own crash handler would end the process before libFuzzer has saved the input.
+export SWIFT_BACKTRACE=enable=no
 swift build -c release --sanitize=fuzzer --scratch-path .build-fuzz
 for target in fuzz-messages fuzz-chains; do
   mkdir -p .build-fuzz/corpus/$target .build-fuzz/crashes
