@@ -93,6 +93,35 @@ ssize_t CLinux_take_count(int descriptor, uint64_t *count) {
   return preadv2(descriptor, &part, 1, -1, RWF_NOWAIT);
 }
 
+int CLinux_count_kind(int descriptor) {
+  struct stat status;
+  return fstat(descriptor, &status) == 0 ? (int)(status.st_mode & S_IFMT) : 0;
+}
+
+void CLinux_add_count(int descriptor, int kind) {
+  const uint64_t one = 1;
+  ssize_t ignored;
+  if (kind == S_IFSOCK) {
+    ignored = send(descriptor, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } else if (kind == S_IFIFO) {
+    // Pipes know no MSG_NOSIGNAL: hold the signal back, and take it away if it was this write that raised it.
+    sigset_t pipe_signal, before, pending;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    ignored = write(descriptor, &one, sizeof one);
+    if (ignored < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE)) {
+      const struct timespec now = {0, 0};
+      sigtimedwait(&pipe_signal, NULL, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+  } else {
+    ignored = write(descriptor, &one, sizeof one);
+  }
+  (void)ignored;
+}
+
 void CLinux_copy(void *to, const void *from, size_t count) { memcpy(to, from, count); }
 
 

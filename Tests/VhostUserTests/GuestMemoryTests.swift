@@ -45,9 +45,15 @@ import VhostUser
 
   @Test func `Regions that overlap for the guest or for the front-end are refused`() throws {
     _ = try make(region(0), region(4096))
-    #expect(throws: VhostUserError.regionsOverlap(guest: 4095)) { try make(region(0), region(4095, user: 1 << 20)) }
-    #expect(throws: VhostUserError.regionsOverlap(guest: 1 << 20)) { try make(region(0), region(1 << 20, user: 100)) }
-    #expect(throws: VhostUserError.regionsOverlap(guest: 0)) { try make(region(100, 10), region(0, user: 1 << 20)) }
+    #expect(throws: VhostUserError.regionsOverlap(guest: 4095)) {
+      try make(region(0), region(4095, user: 1 << 20))
+    }
+    #expect(throws: VhostUserError.regionsOverlap(guest: 1 << 20)) {
+      try make(region(0), region(1 << 20, user: 100))
+    }
+    #expect(throws: VhostUserError.regionsOverlap(guest: 0)) {
+      try make(region(100, 10), region(0, user: 1 << 20))
+    }
   }
 
   @Test func `Descriptors and regions must be equal in number`() {

@@ -4,7 +4,9 @@ import Testing
 import VhostUser
 
 @Suite struct MessagesTests {
-  private func parse<T>(_ bytes: [UInt8], _ body: (RawSpan) throws(VhostUserError) -> T) throws(VhostUserError) -> T {
+  private func parse<T>(_ bytes: [UInt8], _ body: (RawSpan) throws(VhostUserError) -> T)
+    throws(VhostUserError) -> T
+  {
     try body(bytes.span.bytes)
   }
 
@@ -17,7 +19,8 @@ import VhostUser
       var bytes: [UInt8] = []
       header.encode(into: &bytes)
       #expect(bytes.count == MessageHeader.byteCount)
-      #expect(try parse(bytes) { bytes throws(VhostUserError) in try MessageHeader(parsing: bytes) } == header)
+      #expect(
+        try parse(bytes) { bytes throws(VhostUserError) in try MessageHeader(parsing: bytes) } == header)
     }
   }
 
@@ -38,7 +41,9 @@ import VhostUser
     bytes += [UInt8](repeating: 0xff, count: 32)
     for payload in [exact, bytes] {
       #expect(
-        try parse(payload) { bytes throws(VhostUserError) in try MemoryTable(parsing: bytes) }.regions == [region])
+        try parse(payload) { bytes throws(VhostUserError) in try MemoryTable(parsing: bytes) }.regions == [
+          region
+        ])
     }
     #expect(throws: VhostUserError.payloadSize(count: 39, expected: 40)) {
       try parse([UInt8](exact.dropLast())) { bytes throws(VhostUserError) in try MemoryTable(parsing: bytes) }
@@ -57,7 +62,9 @@ import VhostUser
     let parsed = try parse(bytes) { bytes throws(VhostUserError) in try ConfigurationAccess(parsing: bytes) }
     #expect(parsed == ConfigurationAccess(offset: 32, flags: 1, bytes: [1, 2, 3]))
     #expect(throws: VhostUserError.self) {
-      try parse([UInt8](bytes.dropLast())) { bytes throws(VhostUserError) in try ConfigurationAccess(parsing: bytes) }
+      try parse([UInt8](bytes.dropLast())) { bytes throws(VhostUserError) in
+        try ConfigurationAccess(parsing: bytes)
+      }
     }
   }
 
@@ -79,7 +86,8 @@ import VhostUser
       .protocolFeaturesNotOffered(2), .noSuchRing(3), .queueSize(3), .baseIndex(70000), .ringRuns(0),
       .ringAddress(.used, 1), .ringAlignment(.descriptors, 1), .polling(0), .unsuitableDescriptor("x"),
       .tooManyRegions(33), .emptyRegion(guest: 0), .regionWraps(guest: 0), .regionsOverlap(guest: 0),
-      .regionPastFile(guest: 0, end: 1, file: 0), .noSuchRegion(guest: 0), .configuration(offset: 1, count: 2),
+      .regionPastFile(guest: 0, end: 1, file: 0), .noSuchRegion(guest: 0),
+      .configuration(offset: 1, count: 2),
     ]
     for error in errors {
       #expect(!error.description.contains("\n") && !error.description.hasSuffix("."))

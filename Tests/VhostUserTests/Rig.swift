@@ -33,7 +33,9 @@ final class TestDevice: DeviceBackend {
     return true
   }
 
-  func negotiated(features: UInt64, session: Session) { events.append("features \(String(features, radix: 16))") }
+  func negotiated(features: UInt64, session: Session) {
+    events.append("features \(String(features, radix: 16))")
+  }
 
   func queueNotified(_ index: Int, session: Session) {
     events.append("notified \(index)")
@@ -42,7 +44,8 @@ final class TestDevice: DeviceBackend {
       served += 1
       onChain?(chain)
       held.append(
-        Held(queue: index, head: chain.head, writable: chain.writableCount, status: chain.lastWritableAddress))
+        Held(queue: index, head: chain.head, writable: chain.writableCount, status: chain.lastWritableAddress)
+      )
       if manner == .answer { completeOne(session) }
     }
     events.append("done \(index)")
@@ -116,11 +119,34 @@ final class Rig {
   }
 }
 
-/// How many descriptors this process has open.
-func openDescriptors() -> Int {
-  var count = 0
-  guard let directory = opendir("/proc/self/fd") else { return -1 }
-  while readdir(directory) != nil { count += 1 }
-  closedir(directory)
-  return count
+/// What this process has open. The runtime of the tests opens eventfds, timers and files when it likes: the first
+/// are therefore counted apart and compared with some slack, the others left out.
+struct OpenDescriptors: Equatable {
+  var named: [String] = []
+  var counters = 0
+
+  init() {
+    guard let directory = opendir("/proc/self/fd") else { return }
+    defer { closedir(directory) }
+    while let entry = readdir(directory) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      var target = [CChar](repeating: 0, count: 256)
+      guard readlink("/proc/self/fd/" + name, &target, 255) > 0 else { continue }
+      let kind = target.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "" }
+      if kind == "anon_inode:[eventfd]" { counters += 1 }
+      if ["socket:", "pipe:", "/memfd:"].contains(where: kind.hasPrefix) { named.append(kind) }
+    }
+    named.sort()
+  }
+}
+
+func expectOpen(
+  _ before: OpenDescriptors, _ context: String = "", at location: SourceLocation = #_sourceLocation
+) {
+  let now = OpenDescriptors()
+  if now.named != before.named || abs(now.counters - before.counters) > 3 {
+    Issue.record("\(context): \(now) instead of \(before)", sourceLocation: location)
+  }
 }

@@ -41,6 +41,10 @@ int CLinux_rename_without_replacing(const char *from, const char *to);
 // preadv2(2) is a GNU extension. Takes an eventfd's count without ever waiting, whatever flags its other holders set
 // on it (RWF_NOWAIT): returns like read(2), EOPNOTSUPP when the file cannot promise that.
 ssize_t CLinux_take_count(int descriptor, uint64_t *count);
+// Adds one to an eventfd, or sends eight bytes into a socket or pipe, without a SIGPIPE if nobody is there to read;
+// what is full stays as it is. `kind` is what CLinux_count_kind said of the descriptor.
+int CLinux_count_kind(int descriptor);
+void CLinux_add_count(int descriptor, int kind);
 // memcpy(3) that no compiler can see through: what it copied is private, and never read from `from` again.
 void CLinux_copy(void *to, const void *from, size_t count);
 

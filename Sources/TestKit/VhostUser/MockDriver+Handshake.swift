@@ -84,7 +84,7 @@ extension MockDriver {
       try tell(.setVringCall, bytes(UInt64(index)), descriptors: [call])
     }
     try tell(.setVringSize, bytes(VringState(index: index, value: UInt32(queue.size))))
-    try tell(.setVringBase, bytes(VringState(index: index, value: UInt32(queue.nextAvailable))))
+    try tell(.setVringBase, bytes(VringState(index: index, value: UInt32(queue.nextUsed))))
     var payload: [UInt8] = []
     queue.addresses.encode(into: &payload)
     try tell(.setVringAddress, payload)

@@ -50,8 +50,8 @@ package final class MockDriver {
   package internal(set) var protocolFeatures: ProtocolFeatures = []
   /// Whether calls are answered when they are seen; otherwise they wait for `answerCalls()`.
   package var answersCalls = true
-  /// What reached the driver.
-  package internal(set) var events: [Event] = []
+  /// What reached the driver; may be cleared.
+  package var events: [Event] = []
   /// What the driver sent, in order.
   package internal(set) var sent: [UInt32] = []
   /// How often the session may have its turn before the driver gives up.
@@ -76,7 +76,8 @@ package final class MockDriver {
   package var isInBand: Bool { protocolFeatures.contains(.inBandNotifications) }
   /// Guest addresses past the rings, free for buffers; a multiple of the page size.
   package var bufferBase: UInt64 {
-    let end = queues.map { $0.base + UInt64(MockQueue.byteCount(size: $0.size)) }.max() ?? MockMemory.guestBase
+    let end =
+      queues.map { $0.base + UInt64(MockQueue.byteCount(size: $0.size)) }.max() ?? MockMemory.guestBase
     return (end + 4095) & ~4095
   }
 
@@ -132,6 +133,7 @@ package final class MockDriver {
   /// Waits for the reply to a message that was sent.
   package func awaitReply(to request: UInt32) throws(MockDriverError) -> [UInt8] {
     for _ in 0..<patience {
+      try pollCalls()
       if let (header, payload) = try receive(from: .main) {
         guard header.request == request, header.flags == MessageHeader.version | MessageHeader.reply else {
           throw .unexpected(request: header.request, flags: header.flags, size: header.size)
@@ -139,7 +141,6 @@ package final class MockDriver {
         events.append(.reply(request))
         return payload
       }
-      try pollCalls()
       try giveTurn()
     }
     throw .noAnswer
@@ -169,7 +170,8 @@ package final class MockDriver {
     while channel != nil, let (header, payload) = try receive(from: .channel) {
       switch BackEndRequest(rawValue: header.request) {
       case .vringCall:
-        let index = payload.count == VringState.byteCount ? Int(payload.span.bytes.unsafeLoad(as: UInt32.self)) : -1
+        let index =
+          payload.count == VringState.byteCount ? Int(payload.span.bytes.unsafeLoad(as: UInt32.self)) : -1
         events.append(.call(queue: index))
       case .configurationChanged: events.append(.configurationChanged)
       case nil: throw .unexpected(request: header.request, flags: header.flags, size: header.size)
@@ -207,7 +209,9 @@ package final class MockDriver {
   enum Side { case main, channel }
 
   private func receive(from side: Side) throws(MockDriverError) -> (MessageHeader, [UInt8])? {
-    guard let head = try receiveBytes(MessageHeader.byteCount, from: side, mayBeNone: true) else { return nil }
+    guard let head = try receiveBytes(MessageHeader.byteCount, from: side, mayBeNone: true) else {
+      return nil
+    }
     let header: MessageHeader
     do throws(VhostUserError) {
       header = try MessageHeader(parsing: head.span.bytes)
@@ -228,7 +232,8 @@ package final class MockDriver {
           let rest = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[done...])
           let flags = UnixSocket.withoutWaiting
           return side == .main
-            ? try socket.receive(into: rest, flags: flags) : try channel?.receive(into: rest, flags: flags) ?? 0
+            ? try socket.receive(into: rest, flags: flags)
+            : try channel?.receive(into: rest, flags: flags) ?? 0
         }
       } catch {
         guard error.code == EAGAIN else { throw error.code == ECONNRESET ? .closed : .linux(error) }

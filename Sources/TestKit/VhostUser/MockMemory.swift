@@ -25,7 +25,8 @@ package final class MockMemory {
     let length = UInt64(size)
     regions = [
       MemoryRegion(guest: Self.guestBase, size: length, user: Self.userBase, fileOffset: length),
-      MemoryRegion(guest: Self.guestBase + length, size: length, user: Self.userBase + 2 * length, fileOffset: 0),
+      MemoryRegion(
+        guest: Self.guestBase + length, size: length, user: Self.userBase + 2 * length, fileOffset: 0),
     ]
   }
 

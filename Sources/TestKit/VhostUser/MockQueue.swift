@@ -58,7 +58,9 @@ package final class MockQueue {
   }
 
   /// Bytes that a ring of this size takes.
-  package static func byteCount(size: UInt16) -> Int { 16 * Int(size) + 8 + 2 * Int(size) + 8 + 8 * Int(size) }
+  package static func byteCount(size: UInt16) -> Int {
+    16 * Int(size) + 8 + 2 * Int(size) + 8 + 8 * Int(size)
+  }
 
   package var availableBase: UInt64 { base + 16 * UInt64(size) }
   package var usedBase: UInt64 { (availableBase + 6 + 2 * UInt64(size) + 3) & ~3 }
@@ -161,7 +163,8 @@ package final class MockQueue {
     guard usedIndex != nextUsed else { return nil }
     let entry = used + 4 + 8 * Int(nextUsed & (size - 1))
     let result = Used(
-      head: UInt32(littleEndian: CLinux_load32(entry)), written: UInt32(littleEndian: CLinux_load32(entry + 4)))
+      head: UInt32(littleEndian: CLinux_load32(entry)),
+      written: UInt32(littleEndian: CLinux_load32(entry + 4)))
     nextUsed &+= 1
     release(result.head)
     return result

@@ -72,10 +72,9 @@ extension Session {
       queue.call = nil
       return
     }
-    try makeNonblocking(descriptor)
-    queue.call = consume descriptor
+    queue.call = try Signal(owning: descriptor)
     // What was completed while there was nobody to call is announced now; one call too many does no harm.
-    if queue.runs, !callsInBand, let call = queue.call?.rawValue { signal(call) }
+    if queue.runs, !callsInBand { queue.call?.send() }
   }
 
   func setError(_ message: VringDescriptor) throws(VhostUserError) {
@@ -84,20 +83,7 @@ extension Session {
       queue.error = nil
       return
     }
-    try makeNonblocking(descriptor)
-    queue.error = consume descriptor
-  }
-
-  private func makeNonblocking(_ descriptor: borrowing Descriptor) throws(VhostUserError) {
-    do throws(LinuxError) {
-      try descriptor.setNonblocking(true)
-    } catch { throw .system(error) }
-  }
-
-  /// Adds one to an eventfd, or eight bytes to the non-blocking pipe that UML gives us; a full one is signalled enough.
-  func signal(_ descriptor: CInt) {
-    var one: UInt64 = 1
-    _ = write(descriptor, &one, 8)
+    queue.error = try Signal(owning: descriptor)
   }
 
   var callsInBand: Bool {
@@ -107,8 +93,8 @@ extension Session {
   func call(_ queue: Virtqueue) {
     if callsInBand {
       sendOnChannel(.vringCall, VringState(index: UInt32(queue.index), value: 0))
-    } else if let call = queue.call?.rawValue {
-      signal(call)
+    } else {
+      queue.call?.send()
     }
   }
 

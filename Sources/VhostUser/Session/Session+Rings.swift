@@ -110,6 +110,6 @@ extension Session {
     guard !queue.isBroken else { return }
     queue.isBroken = true
     log("ring \(queue.index) is broken: \(fault)")
-    if let error = queue.error?.rawValue { signal(error) }
+    queue.error?.send()
   }
 }

@@ -1,4 +1,5 @@
 // What a session knows of one ring.
+import CLinux
 import Linux
 
 /// The set-up of a ring as the front-end gave it, piece by piece, and the ring itself while it runs.
@@ -15,8 +16,8 @@ final class Virtqueue {
   var isBroken = false
   var kick: Descriptor?
   var kickToken: EventLoop.Token?
-  var call: Descriptor?
-  var error: Descriptor?
+  var call: Signal?
+  var error: Signal?
   /// Exists while the ring runs.
   var split: SplitQueue?
   /// Chains that may still be taken in this pass; nil outside of one.
@@ -29,4 +30,21 @@ final class Virtqueue {
   init(index: Int) { self.index = index }
 
   var runs: Bool { split != nil }
+}
+
+/// A descriptor through which we wake the front-end: an eventfd, or the end of a stream that UML gives us.
+struct Signal: ~Copyable {
+  private let descriptor: Descriptor
+  private let kind: CInt
+
+  init(owning descriptor: consuming Descriptor) throws(VhostUserError) {
+    do throws(LinuxError) {
+      try descriptor.setNonblocking(true)
+    } catch { throw .system(error) }
+    kind = CLinux_count_kind(descriptor.rawValue)
+    self.descriptor = descriptor
+  }
+
+  /// One that is full, or that nobody reads any more, is signalled enough.
+  func send() { CLinux_add_count(descriptor.rawValue, kind) }
 }
