@@ -64,6 +64,7 @@ let package = Package(
       ],
       swiftSettings: settings),
     tests("LinuxTests", ["Linux"]),
+    tests("TimeTravelTests", ["TimeTravel", "Linux", "CLinux", "Simulation", "TestKit"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17
