@@ -10,6 +10,8 @@ package struct Party: Sendable {
     case uml(ScriptedClient.Mode)
     /// A client in the controller's own process.
     case local
+    /// One that the test brings along: another thread or process.
+    case other
   }
   package var name: UInt64
   package var kind: Kind
@@ -81,20 +83,34 @@ package final class World {
   package var actions: (_ party: Int, _ event: UMLClient.Event) -> [Action] = { _, _ in [] }
 
   private let parties: [Party]
+  /// Something of this simulation goes on outside this thread.
+  private let canWait: Bool
   private var players: [any Player] = []
+  private var wakers: [EventLoop.Token] = []
 
+  /// - Parameters:
+  ///   - path: where the controller listens, for parties that the test brings along.
+  ///   - makeOther: makes the party with this index of those.
   package init(
-    _ parties: [Party], options: Controller.Options = Controller.Options(), connectOrder: [Int]? = nil
+    _ parties: [Party], options: Controller.Options = Controller.Options(), connectOrder: [Int]? = nil,
+    path: String? = nil, makeOther: ((Int, World) throws -> any Player)? = nil
   ) throws {
     self.parties = parties
+    canWait = makeOther != nil
     loop = try EventLoop()
     var options = options
     options.expectedClients = parties.count { $0.kind != .local }
-    controller = try Controller(options: options, path: nil, loop: loop)
+    controller = try Controller(options: options, path: path, loop: loop)
     controller.onEnd = { [unowned self] in ending = $0 }
     controller.log = { [unowned self] in log.append($0) }
     for (index, party) in parties.enumerated() {
-      players.append(party.kind == .local ? localPlayer(index, party) : try remotePlayer(index, party))
+      switch party.kind {
+      case .local: players.append(localPlayer(index, party))
+      case .uml(let mode): players.append(try remotePlayer(index, party, mode))
+      case .other:
+        guard let makeOther else { preconditionFailure("nobody makes party \(index)") }
+        players.append(try makeOther(index, self))
+      }
     }
     for index in connectOrder ?? Array(parties.indices) { players[index].start() }
   }
@@ -113,39 +129,51 @@ package final class World {
     }
   }
 
+  /// What happened to a party that the test brings along; performs what follows from it, but for its own events,
+  /// which are returned.
+  package func perform(_ event: UMLClient.Event, of index: Int, at now: UInt64) throws -> [UMLClient.Event] {
+    trace.append(Occurrence(time: now, name: parties[index].name, identifier: event.identifier))
+    var own: [UMLClient.Event] = []
+    for action in actions(index, event) {
+      switch action {
+      case .schedule(let identifier, let delay): own.append(.init(time: now + delay, identifier: identifier))
+      case .kick(let target, let identifier, let delay):
+        try players[target].interrupt(identifier, delay: delay)
+      case .broadcast: break
+      }
+    }
+    return own
+  }
+
+  /// Lets everything go on until `condition` holds.
+  package func wait(until condition: () -> Bool) throws {
+    while !condition() { try advance(excluding: nil) }
+  }
+
   /// One round of everything but turns; throws when nothing moved for some rounds.
   private var idleRounds = 0
   private func advance(excluding blocked: UMLClient?) throws {
-    var any = try loop.runOnce(timeout: 0)
+    // Ten seconds: only for a test that has gone wrong.
+    var any = try loop.runOnce(timeout: canWait && idleRounds > 0 ? 5_000 : 0)
     for case let player as RemotePlayer in players where player.client !== blocked {
       if try player.client.serve() { any = true }
     }
     if players.contains(where: \.isRunnable) { any = true }
     idleRounds = any ? 0 : idleRounds + 1
-    guard idleRounds < 10 else {
+    guard idleRounds < (canWait ? 3 : 10) else {
       throw Panic("nobody can go on: \(transcript.suffix(12)), \(log)")
     }
   }
 
   private func localPlayer(_ index: Int, _ party: Party) -> any Player {
     let player = LocalPlayer(controller.makeLocalClient(name: party.name), events: party.events)
-    player.onEvent = { [unowned self] event, now in
-      trace.append(Occurrence(time: now, name: party.name, identifier: event.identifier))
-      for action in actions(index, event) {
-        switch action {
-        case .schedule(let identifier, let delay):
-          player.insert(UMLClient.Event(time: now + delay, identifier: identifier))
-        case .kick(let target, let identifier, let delay):
-          try players[target].interrupt(identifier, delay: delay)
-        case .broadcast: break
-        }
-      }
+    player.onEvent = { [unowned self, unowned player] event, now in
+      for one in try perform(event, of: index, at: now) { player.insert(one) }
     }
     return player
   }
 
-  private func remotePlayer(_ index: Int, _ party: Party) throws -> any Player {
-    guard case .uml(let mode) = party.kind else { preconditionFailure("a local party") }
+  private func remotePlayer(_ index: Int, _ party: Party, _ mode: ScriptedClient.Mode) throws -> any Player {
     var mine: CInt = -1
     var theirs: CInt = -1
     try UnixSocket.pair().split {
@@ -157,6 +185,8 @@ package final class World {
       name: party.name, mode: mode, socket: UnixSocket(owning: Descriptor(owning: mine)), events: party.events
     )
     let name = party.name
+    // Its socket wakes whoever waits for anything.
+    if canWait { wakers.append(try loop.add(client.link.descriptor) {}) }
     client.idle = { [unowned self, unowned client] in try advance(excluding: client) }
     client.link.onMessage = { [unowned self, unowned client] message, isSent in
       transcript.append(TranscriptEntry(name: name, isSent: isSent, message: message))
@@ -187,10 +217,14 @@ package final class World {
   }
 }
 
-private protocol Player: AnyObject {
+/// A party as the world sees it.
+package protocol Player: AnyObject {
+  /// It has got the turn.
   var isRunnable: Bool { get }
   func start()
+  /// Does what it has to do in its turn.
   func resume() throws
+  /// A kick: returns when the party has asked for what it needs.
   func interrupt(_ identifier: UInt64, delay: UInt64) throws
 }
 
