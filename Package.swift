@@ -7,6 +7,9 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
   .enableUpcomingFeature("InternalImportsByDefault"),
   .treatAllWarnings(as: .error),
+  // Debug builds, and so all tests, look for overlapping accesses at run time; on the path of a request that costs a
+  // call into the runtime for each access to a property of a class.
+  .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
 
 func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -66,6 +69,7 @@ let package = Package(
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation"]),
     tests("TelemetryTests", ["Telemetry"]),
     tests("CommandTests", ["ttblk"]),
+    tests("TimeTravelTests", ["TimeTravel", "Linux", "CLinux", "Simulation", "TestKit"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17

@@ -25,7 +25,7 @@ package final class Device {
   private let completionLog: CompletionLog
   private var nextSequence: UInt64 = 0
   private var pending: [UInt64: Pending] = [:]
-  private var due = EventQueue<UInt64>()
+  private var due = EventQueue()
   private var finished: [ModelCompletion] = []
 
   private struct Pending {

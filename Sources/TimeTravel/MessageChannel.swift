@@ -94,7 +94,8 @@ package struct MessageChannel: ~Copyable {
           throw LinuxError("sendmsg", "time-travel socket", code: EPIPE)
         }
       } catch {
-        // A peer that does not read its 16-byte messages until the socket is full is as good as gone.
+        // Its socket has room for hundreds of messages.
+        if error.code == EAGAIN { throw .protocolViolation("it does not read its messages") }
         if error.code == EPIPE || error.code == ECONNRESET { throw .disconnected(during: "") }
         throw .system(error)
       }

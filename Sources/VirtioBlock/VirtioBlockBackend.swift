@@ -11,8 +11,8 @@ package import VhostUser
 package final class VirtioBlockBackend: DeviceBackend {
   package let device: Device
   private let clock: any Clock
-  /// Who is served; one at a time.
-  package private(set) weak var session: Session?
+  /// Who is served; one at a time. Let go when it ends.
+  package private(set) var session: Session?
   /// Called when the session is over.
   package var onSessionEnd: ((_ reason: String?) -> Void)?
 

@@ -112,9 +112,10 @@ package struct Scenario: Sendable {
   }
 }
 
-/// Where `images/guest/build.sh` leaves the newest guest: `$TTBLK_CACHE`, or `$XDG_CACHE_HOME/ttblk`, or
-/// `~/.cache/ttblk`.
+/// The guest that scenarios start when they name none: `$TTBLK_GUEST`, or the newest one of `images/guest/build.sh`,
+/// which is in `$TTBLK_CACHE`, `$XDG_CACHE_HOME/ttblk` or `~/.cache/ttblk`.
 package func guestDirectory(environment: (String) -> String?) -> String {
+  if let guest = environment("TTBLK_GUEST") { return guest }
   let cache =
     environment("TTBLK_CACHE")
     ?? (environment("XDG_CACHE_HOME") ?? (environment("HOME") ?? "") + "/.cache") + "/ttblk"
