@@ -1,4 +1,5 @@
 // A disk to serve.
+package import DiskImage
 package import DiskModel
 import Linux
 
@@ -11,13 +12,19 @@ package struct DiskConfiguration: Sendable {
   /// As `makeDiskModel` reads it; `zero` completes requests when they are made.
   package var model = "zero"
   package var isReadOnly = false
+  /// nil looks at the file's first bytes.
+  package var format: ImageFormat?
 
-  package init(name: String, image: String, socket: String, model: String = "zero", isReadOnly: Bool = false) {
+  package init(
+    name: String, image: String, socket: String, model: String = "zero", isReadOnly: Bool = false,
+    format: ImageFormat? = nil
+  ) {
     self.name = name
     self.image = image
     self.socket = socket
     self.model = model
     self.isReadOnly = isReadOnly
+    self.format = format
   }
 
   /// Reads one `--disk` option. A comma in a path is written twice, as QEMU has it.
@@ -32,7 +39,7 @@ package struct DiskConfiguration: Sendable {
       let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard pair.count == 2, Self.keys.contains(String(pair[0])) else {
         throw ConfigurationError(
-          "--disk \(text): '\(part)' is not one of name=, image=, socket=, model=, readonly")
+          "--disk \(text): '\(part)' is not one of name=, image=, socket=, model=, format=, readonly")
       }
       guard fields.updateValue(String(pair[1]), forKey: String(pair[0])) == nil else {
         throw ConfigurationError("--disk \(text): '\(pair[0])' twice")
@@ -45,8 +52,16 @@ package struct DiskConfiguration: Sendable {
       throw ConfigurationError("--disk \(text): no socket=PATH")
     }
     guard let name = fields["name"] else { throw ConfigurationError("--disk \(text): no name=NAME") }
+    var format: ImageFormat?
+    if let word = fields["format"] {
+      format = ImageFormat(rawValue: word)
+      guard format != nil else {
+        throw ConfigurationError("--disk \(text): format '\(word)' is not one of \(Self.formats)")
+      }
+    }
     self.init(
-      name: name, image: image, socket: socket, model: fields["model"] ?? "zero", isReadOnly: isReadOnly)
+      name: name, image: image, socket: socket, model: fields["model"] ?? "zero", isReadOnly: isReadOnly,
+      format: format)
     try validate(context: "--disk \(text)")
   }
 
@@ -57,7 +72,8 @@ package struct DiskConfiguration: Sendable {
     guard let socket = try table.string("socket") else { throw table.error("disk '\(name)' needs 'socket'") }
     self.init(
       name: name, image: image, socket: socket, model: try table.string("model") ?? "zero",
-      isReadOnly: try table.boolean("readonly") ?? false)
+      isReadOnly: try table.boolean("readonly") ?? false,
+      format: try table.parsed("format", as: "one of \(Self.formats)", ImageFormat.init(rawValue:)))
     try table.finish()
     do throws(ConfigurationError) {
       try validate(context: "disk '\(name)'")
@@ -85,7 +101,9 @@ package struct DiskConfiguration: Sendable {
     }
   }
 
-  private static let keys: Set<String> = ["name", "image", "socket", "model"]
+  private static let keys: Set<String> = ["name", "image", "socket", "model", "format"]
+
+  private static let formats = ImageFormat.allCases.map(\.rawValue).joined(separator: ", ")
 
   private static func split(_ text: String) -> [String] {
     var parts = [""]

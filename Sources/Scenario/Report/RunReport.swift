@@ -52,7 +52,7 @@ package struct RunReport {
     do throws(DiskImageError) {
       for configuration in configurations {
         let image = try openImage(
-          path: configuration.image, options: ImageOptions(readOnly: true), registry: registry)
+          path: configuration.image, options: ImageOptions(format: configuration.format, readOnly: true), registry: registry)
         contents.append(try hash(image))
         try image.close()
       }

@@ -46,15 +46,19 @@ final class RunFolder {
   ) throws(RunError) -> DiskConfiguration {
     let name = "\(node.name)-\(disk.name)"
     let image: String
+    // What we made ourselves needs no guess; a guest may write anything to a blank disk.
+    var format: ImageFormat?
     switch (disk.source, disk.isOverlay) {
     case (.image(let path), false): image = path
-    case (.image(let path), true): image = try overlay(name, on: path, registry)
-    case (.blank(let size), false): image = try blank("\(name).raw", size)
+    case (.image(let path), true): (image, format) = (try overlay(name, on: path, registry), .umlCOW)
+    case (.blank(let size), false): (image, format) = (try blank("\(name).raw", size), .raw)
     // All nodes of one kind share the empty base, as they would share any other.
-    case (.blank(let size), true): image = try overlay(name, on: try blank("empty-\(size).raw", size), registry)
+    case (.blank(let size), true):
+      (image, format) = (try overlay(name, on: try blank("empty-\(size).raw", size), registry), .umlCOW)
     }
     return DiskConfiguration(
-      name: name, image: image, socket: scratch + "/" + socketName(ofDisk: index), model: disk.model, isReadOnly: disk.isReadOnly)
+      name: name, image: image, socket: scratch + "/" + socketName(ofDisk: index), model: disk.model, isReadOnly: disk.isReadOnly,
+      format: format)
   }
 
   private func overlay(

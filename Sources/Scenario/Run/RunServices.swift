@@ -1,6 +1,7 @@
 // The disks and the controller of a run: in this process, or in processes of their own.
 import BlockDevice
 import BlockIO
+import DiskImage
 import Glibc
 import BlockIO
 import Glibc
@@ -201,6 +202,7 @@ extension DiskConfiguration {
     socket = \(tomlString(socket))
     model = \(tomlString(model))
     readonly = \(isReadOnly)
+    \(format.map { "format = \"\($0.rawValue)\"" } ?? "")
 
     """
   }

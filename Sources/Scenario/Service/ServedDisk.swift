@@ -37,7 +37,8 @@ package final class ServedDisk {
     let image: any DiskImage
     do throws(DiskImageError) {
       image = try openImage(
-        path: configuration.image, options: ImageOptions(readOnly: configuration.isReadOnly), registry: registry)
+        path: configuration.image,
+        options: ImageOptions(format: configuration.format, readOnly: configuration.isReadOnly), registry: registry)
     } catch { throw .image(error) }
     do throws(LinuxError) {
       listener = try UnixListener(path: configuration.socket)

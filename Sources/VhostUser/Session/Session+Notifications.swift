@@ -168,7 +168,12 @@ extension Session {
       if error.code == EAGAIN { return false }
       throw .system(error)
     }
-    guard count > 0 else { throw .backendChannelClosed }
+    guard count > 0 else {
+      guard unanswered.isEmpty else { throw .backendChannelClosed }
+      // A guest that powers off closes its sockets in this order: the end of the session is about to follow.
+      closeChannel()
+      return false
+    }
     answerCount += count
     return answerCount == answer.count
   }
