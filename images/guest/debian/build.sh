@@ -28,7 +28,7 @@ debian_base_build() {
 debian_packages() { echo "e2fsprogs"; }
 
 debian_inputs() {
-  file_hashes debian/build.sh debian/ttblk-init debian/jobs/* jobs.sh
+  file_hashes debian jobs.sh
   part_key debian_base
   part_key tools
 }
