@@ -1,6 +1,8 @@
 #!/bin/bash
 # Builds the guest that ttblk is tested with; prints the directory that holds it. See README.md.
 set -euo pipefail
+# Else a failure inside $(...) goes on, with a wrong key.
+shopt -s inherit_errexit
 
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=cache.sh
@@ -20,6 +22,15 @@ usage() { echo "usage: images/guest/build.sh [--debian] [--print-key]"; }
 guest_key() {
   local part
   for part in kernel tools initramfs preload debian; do part_key "$part"; done | sha256sum | cut -c1-16
+}
+
+# The key that a build would have now. It needs the versions that apt would install.
+print_key() {
+  local package
+  for package in linux-source-6.12 libc6-dev busybox-static; do
+    [[ -n $(package_version "$package") ]] || die "apt knows no $package: apt-get update"
+  done
+  guest_key
 }
 
 # Links what the parts hold into one directory. A part that is not asked for, but is there, comes along.
@@ -60,9 +71,9 @@ main() {
   while (($#)); do
     case $1 in
     --debian) parts+=(debian_base debian) wanted+=(debian.ext4) ;;
-    --print-key) guest_key && return ;;
-    --help) usage && return ;;
-    *) usage >&2 && exit 2 ;;
+    --print-key) print_key; return ;;
+    --help) usage; return ;;
+    *) usage >&2; exit 2 ;;
     esac
     shift
   done

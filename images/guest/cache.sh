@@ -24,8 +24,11 @@ package_version() {
   fi
 }
 
-# Lines "hash  name" of recipe files, named relative to the recipe so that a moved tree keeps its key.
-file_hashes() { (cd "$recipe" && sha256sum -- "$@"); }
+# Lines "hash  name" of recipe files, and of all files in recipe folders, named relative to the
+# recipe so that a moved tree keeps its key.
+file_hashes() {
+  (cd "$recipe" && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+}
 
 part_key() { "$1_inputs" | sha256sum | cut -c1-16; }
 part_directory() { echo "$cache/$1-$(part_key "$1")"; }

@@ -1,16 +1,17 @@
 # shellcheck shell=bash
 # The UML kernel, from Debian's source package: Debian's own UML binary has no time travel.
 
-kernel_packages() { echo "linux-source-6.12 gcc make libc6-dev flex bison bc xz-utils"; }
+kernel_packages() { echo "linux-source-6.12 gcc make libc6-dev flex bison bc xz-utils patch"; }
 
 kernel_inputs() {
-  file_hashes kernel.sh kernel.config
+  file_hashes kernel.sh kernel.config kernel-amx.patch
   package_version linux-source-6.12
 }
 
 kernel_build() {
   local result=$1
   kernel_unpack
+  patch -p1 <"$recipe/kernel-amx.patch"
   kernel_check_protocol include/uapi/linux/um_timetravel.h
   # Without these three the binary names the builder and the hour.
   export KBUILD_BUILD_TIMESTAMP='1970-01-01 00:00:00 UTC' KBUILD_BUILD_USER=ttblk KBUILD_BUILD_HOST=ttblk

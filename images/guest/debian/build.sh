@@ -2,10 +2,11 @@
 # A Debian root file system image. In two parts, so that another job script costs no download.
 
 debian_suite=bookworm
-# Where the host itself gets its packages from.
+# Where the host itself gets its packages from; a fresh machine knows only after an update.
 debian_mirror() {
-  apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
-    awk -v suite="$debian_suite" '$2 == suite { print $1; exit }'
+  local list=(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages')
+  [[ -n $("${list[@]}") ]] || apt-get update >&2
+  "${list[@]}" | awk -v suite="$debian_suite" '$2 == suite { print $1; exit }'
 }
 # A fixed time and fixed identifiers: nothing in the image tells when or where it was made.
 debian_epoch=1700000000
@@ -23,7 +24,7 @@ debian_base_build() {
   [[ $EUID == 0 ]] || die "--debian needs root (debootstrap)"
   local mirror
   mirror=$(debian_mirror)
-  [[ -n $mirror ]] || die "apt knows no mirror of $debian_suite: run apt-get update on a Debian 12 host"
+  [[ -n $mirror ]] || die "apt knows no mirror of $debian_suite: this needs a Debian 12 host"
   debootstrap --variant=minbase --include=sqlite3,busybox "$debian_suite" root "$mirror"
   rm -rf root/var/cache/apt/* root/var/lib/apt/lists/* root/var/log/* root/usr/share/{doc,info,locale,man}/*
   # Copied from the host by debootstrap.
@@ -35,7 +36,7 @@ debian_base_build() {
 debian_packages() { echo "e2fsprogs"; }
 
 debian_inputs() {
-  (cd "$recipe" && file_hashes debian/build.sh debian/ttblk-init debian/jobs/* jobs.sh)
+  file_hashes debian jobs.sh
   part_key debian_base
   part_key tools
 }
