@@ -23,8 +23,9 @@ struct KernelArguments {
     } else if let root = node.root, let index = node.disks.firstIndex(where: { $0.name == root }) {
       result += ["root=/dev/vd\(driveLetters(index))", node.disks[index].isReadOnly ? "ro" : "rw"]
     }
-    // Only the first console, to our pipe; the others would open terminals. No ubd: it would look for a file.
-    result += ["con=null", "con0=null,fd:1", "ssl=null", "ubd0=/dev/null", "quiet"]
+    // Only the first console, to our pipe: the others would open terminals. A ubd of nothing, read-only because
+    // nodes may share it: without one UML looks for a file, and complains.
+    result += ["con=null", "con0=null,fd:1", "ssl=null", "ubd0r=/dev/null", "quiet"]
     switch scenario.timeKeeping {
     case .external: result.append("time-travel=ext:\(identifier):\(folder.controllerName)")
     case .infCPU: result += ["time-travel=inf-cpu", "time-travel-start=\(scenario.timeOfDay)"]
