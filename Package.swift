@@ -69,6 +69,8 @@ let package = Package(
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation"]),
     tests("TelemetryTests", ["Telemetry"]),
     tests("CommandTests", ["ttblk"]),
+    // Real UML kernels; images/guest/build.sh --debian builds them.
+    tests("GuestTests", ["ttblk", "Linux"]),
     tests("TimeTravelTests", ["TimeTravel", "Linux", "CLinux", "Simulation", "TestKit"]),
   ],
   swiftLanguageModes: [.v6],
