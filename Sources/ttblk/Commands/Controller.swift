@@ -12,7 +12,7 @@ struct ControllerCommand: ParsableCommand {
     discussion: """
       Waits for N clients, boots them in the order of their ids, and gives the turn to one at a time: by time, then \
       priority, then id. Ends when no client is left or nobody has anything to do (exit 0), or when clients wait for \
-      ever (exit 6, and it says who).
+      ever (exit 7, and it says who).
       """)
 
   @Option(help: ArgumentHelp("Where clients connect.", valueName: "path"))
