@@ -84,7 +84,7 @@ import Testing
     usleep(200_000)
     switch victim {
     case .kernel:
-      for kernel in folder.kernels { Glibc.kill(kernel, SIGKILL) }
+      for kernel in folder.kernels() { Glibc.kill(kernel, SIGKILL) }
       #expect(try program.wait() == 6)
       #expect(program.error.contains("node 'node' its kernel ended with signal 9"))
       folder.expectNothingLeft()
