@@ -6,13 +6,16 @@ import Testing
 
 @Suite("ttblk controller") struct ControllerTests {
   private func start(_ folder: Folder, clients: Int, _ more: [String] = []) throws -> Program {
-    let program = try folder.start(["controller", "--socket", folder / "c", "--clients", "\(clients)"] + more)
+    let program = try folder.start(
+      ["controller", "--socket", folder / "c", "--clients", "\(clients)"] + more)
     try program.waitFor(output: "ready")
     return program
   }
 
   /// A message of the wire protocol: operation, sequence, time.
-  private func send(_ operation: UInt32, _ sequence: UInt32, _ time: UInt64, _ socket: borrowing UnixSocket) throws {
+  private func send(_ operation: UInt32, _ sequence: UInt32, _ time: UInt64, _ socket: borrowing UnixSocket)
+    throws
+  {
     var bytes = withUnsafeBytes(of: operation.littleEndian) { Array($0) }
     bytes += withUnsafeBytes(of: sequence.littleEndian) { Array($0) }
     bytes += withUnsafeBytes(of: time.littleEndian) { Array($0) }
@@ -29,13 +32,15 @@ import Testing
     try #require(received == 16)
   }
 
-  @Test("two kernels sleep side by side in simulated time, in both transports",
+  @Test(
+    "two kernels sleep side by side in simulated time, in both transports",
     arguments: ["shared-memory", "message"])
   func twoKernels(transport: String) throws {
     let guest = try Guest()
     let folder = try Folder()
     let controller = try start(
-      folder, clients: 2, ["--transport", transport, "--time-at-start", "1700000000000000000", "--report", "r.toml"])
+      folder, clients: 2,
+      ["--transport", transport, "--time-at-start", "1700000000000000000", "--report", "r.toml"])
     let kernels = try [1, 2].map { identifier in
       try guest.start(
         in: folder, name: "k\(identifier)", jobs: ["sleep:--count,2000,--ns,1000000"],

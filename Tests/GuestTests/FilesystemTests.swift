@@ -61,7 +61,8 @@ import Testing
       keys: "script = \"\(script)\"", disks: [DiskText(source: "image = \"\(image)\"\noverlay = false")])
   }
 
-  @Test("what the guest synced is there after it was killed, the file system is clean, the backing file untouched",
+  @Test(
+    "what the guest synced is there after it was killed, the file system is clean, the backing file untouched",
     arguments: Victim.allCases)
   func survivesDeath(of victim: Victim) throws {
     _ = try Guest()

@@ -81,7 +81,8 @@ final class Folder {
   /// The main processes of the UML kernels that run in this folder.
   func kernels(named name: String = "") -> [Int32] {
     users.compactMap { user in
-      guard user.contains("umid=\(name)"), user.contains("linux mem="), let number = Int32(user.prefix { $0 != ":" }),
+      guard user.contains("umid=\(name)"), user.contains("linux mem="),
+        let number = Int32(user.prefix { $0 != ":" }),
         let parent = parentOf(number), !isKernel(parent)
       else { return nil }
       return number
@@ -95,7 +96,9 @@ final class Folder {
   }
 
   private func parentOf(_ identifier: Int32) -> Int32? {
-    let text = (try? readFile("/proc/\(identifier)/stat", limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
+    let text = (try? readFile("/proc/\(identifier)/stat", limit: 4096)).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     let fields = text?.split(separator: ")").last?.split(separator: " ")
     return fields.flatMap { $0.count > 1 ? Int32($0[1]) : nil }
   }

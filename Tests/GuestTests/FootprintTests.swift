@@ -7,7 +7,8 @@ import Testing
 @Suite("Footprint") struct FootprintTests {
   /// Resident memory in KiB.
   private func residentMemory(_ program: Program) throws -> Int {
-    let status = String(decoding: try readFile("/proc/\(program.identifier)/status", limit: 1 << 16), as: UTF8.self)
+    let status = String(
+      decoding: try readFile("/proc/\(program.identifier)/status", limit: 1 << 16), as: UTF8.self)
     let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") })
     return try #require(line.split(separator: " ").compactMap { Int($0) }.first)
   }

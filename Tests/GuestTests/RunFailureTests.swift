@@ -48,7 +48,9 @@ import Testing
       ["run", scenario, "--output", folder / "out", "--transport", arrangement.transport] + options)
     #expect(outcome.code == code, "\(outcome.error)", sourceLocation: sourceLocation)
     #expect(outcome.complaints.count == 1, "\(outcome.error)", sourceLocation: sourceLocation)
-    for word in words { #expect(outcome.error.contains(word), "\(outcome.error)", sourceLocation: sourceLocation) }
+    for word in words {
+      #expect(outcome.error.contains(word), "\(outcome.error)", sourceLocation: sourceLocation)
+    }
     #expect(outcome.seconds < seconds, "took \(outcome.seconds) s", sourceLocation: sourceLocation)
     #expect(!outcome.output.contains("digest"), sourceLocation: sourceLocation)
     folder.expectNothingLeft(sourceLocation: sourceLocation)
@@ -88,10 +90,12 @@ import Testing
   func failingJob(arrangement: Arrangement) throws {
     let text = "[[node]]\nname = \"n\"\nrun = \"io:/dev/vdz\"\n\(disk)"
     try expectFailure(
-      text, code: 6, words: ["node 'n'", "exit code 1"], within: 20, in: try Folder(), arrangement: arrangement)
+      text, code: 6, words: ["node 'n'", "exit code 1"], within: 20, in: try Folder(),
+      arrangement: arrangement)
   }
 
-  @Test("a job that does not exist, and no job at all, are failures of their node",
+  @Test(
+    "a job that does not exist, and no job at all, are failures of their node",
     arguments: ["run = \"dance\"", ""])
   func noJob(line: String) throws {
     let text = "[[node]]\nname = \"n\"\n\(line)\n"
@@ -107,7 +111,8 @@ import Testing
       in: folder)
   }
 
-  @Test("a kernel that is killed while it writes ends the run with 6, and the image is whole",
+  @Test(
+    "a kernel that is killed while it writes ends the run with 6, and the image is whole",
     arguments: Arrangement.all)
   func killedKernel(arrangement: Arrangement) throws {
     let folder = try Folder()
@@ -120,7 +125,8 @@ import Testing
     try folder.expectValid(folder / "out/endless-d.cow")
   }
 
-  @Test("SIGINT, SIGTERM and SIGHUP stop everything in order",
+  @Test(
+    "SIGINT, SIGTERM and SIGHUP stop everything in order",
     arguments: [SIGINT, SIGTERM, SIGHUP], [Arrangement.all[0], Arrangement.all[2]])
   func interrupted(signal: Int32, arrangement: Arrangement) throws {
     let folder = try Folder()
@@ -146,7 +152,8 @@ import Testing
     try folder.expectValid(folder / "out/endless-d.cow")
   }
 
-  @Test("a controller or a disk process that is killed ends a separate run with 7, and is named",
+  @Test(
+    "a controller or a disk process that is killed ends a separate run with 7, and is named",
     arguments: [("controller", "the controller"), ("serve", "the disks")])
   func killedService(command: String, word: String) throws {
     let folder = try Folder()
