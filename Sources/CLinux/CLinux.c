@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -214,6 +215,21 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], con
   close(report[0]);
   return count == sizeof failure ? -failure : child;
 }
+
+int CLinux_pin(int processor, void *former, size_t former_size) {
+  if (sched_getaffinity(0, former_size, former) != 0) return -1;
+  if (processor < 0) processor = sched_getcpu();
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (processor < 0 || processor >= CPU_SETSIZE) {
+    errno = EINVAL;
+    return -1;
+  }
+  CPU_SET(processor, &set);
+  return sched_setaffinity(0, sizeof set, &set);
+}
+
+int CLinux_unpin(const void *former, size_t former_size) { return sched_setaffinity(0, former_size, former); }
 
 int CLinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
