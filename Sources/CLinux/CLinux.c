@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 ssize_t CLinux_send(int socket, const void *bytes, size_t count, const int *descriptors, size_t descriptor_count,
@@ -164,7 +165,10 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int
   do count = read(report[0], &failure, sizeof failure);
   while (count < 0 && errno == EINTR);
   close(report[0]);
-  return count == sizeof failure ? -failure : child;
+  if (count != sizeof failure) return child;
+  // Nobody else knows of it, so that nobody else would collect it.
+  while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
+  return -failure;
 }
 
 int CLinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
