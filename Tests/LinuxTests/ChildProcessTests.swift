@@ -180,7 +180,8 @@ import Testing
     var ends: [CInt] = []
     try Descriptor.pipe().split { ends = [$0.release(), $1.release()] }
     let reader = Descriptor(owning: ends[0])
-    let child = try shell("exec 2>/dev/null; trap 'exit 7' USR1; echo ready; while :; do sleep 0.01; done", output: ends[1])
+    let script = "exec 2>/dev/null; trap 'exit 7' USR1; echo ready; while :; do sleep 0.01; done"
+    let child = try shell(script, output: ends[1])
     close(ends[1])
     #expect(waitReadable(reader.rawValue))
     child.signal(SIGUSR1)
