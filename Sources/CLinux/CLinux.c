@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 ssize_t CLinux_send(int socket, const void *bytes, size_t count, const int *descriptors, size_t descriptor_count,
@@ -213,7 +214,10 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], con
   do count = read(report[0], &failure, sizeof failure);
   while (count < 0 && errno == EINTR);
   close(report[0]);
-  return count == sizeof failure ? -failure : child;
+  if (count != sizeof failure) return child;
+  // Nobody else knows of it, so that nobody else would collect it.
+  while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
+  return -failure;
 }
 
 int CLinux_pin(int processor, void *former, size_t former_size) {
