@@ -33,4 +33,9 @@ package enum BlockStatus: UInt8, Sendable {
 package struct BlockCompletion: Sendable {
   package var tag: UInt64
   package var status: BlockStatus
+
+  package init(tag: UInt64, status: BlockStatus) {
+    self.tag = tag
+    self.status = status
+  }
 }

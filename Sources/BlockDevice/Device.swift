@@ -16,6 +16,8 @@ package final class Device {
   package let identifier: UInt32
   package let image: any DiskImage
   package private(set) var statistics = DeviceStatistics()
+  /// Whether a write is durable when it completes, because nobody will ask for a flush.
+  package var isWriteThrough = false
   /// Takes one line when the host fails a request.
   package var log: (String) -> Void = { _ in }
 
@@ -23,7 +25,7 @@ package final class Device {
   private let completionLog: CompletionLog
   private var nextSequence: UInt64 = 0
   private var pending: [UInt64: Pending] = [:]
-  private var due = EventQueue<UInt64>()
+  private var due = EventQueue()
   private var finished: [ModelCompletion] = []
 
   private struct Pending {
@@ -42,6 +44,12 @@ package final class Device {
     self.model = model
     completionLog = log
   }
+
+  /// Length in bytes.
+  package var size: UInt64 { image.size }
+
+  /// Whether everything but reads and flushes is refused.
+  package var isReadOnly: Bool { image.isReadOnly }
 
   /// Whether answers wait for the model's time.
   package var isTimed: Bool { model != nil }
@@ -87,6 +95,16 @@ package final class Device {
     }
   }
 
+  /// Appends the answers of everything that waits, in order, as if it were all due now: its ring stops.
+  package func completePending(at now: SimulationTime, into completions: inout [BlockCompletion]) {
+    advance(to: now, into: &completions)
+    for sequence in pending.keys.sorted() {
+      guard let entry = pending.removeValue(forKey: sequence) else { continue }
+      complete(entry, sequence, at: now, into: &completions)
+    }
+    due = EventQueue()
+  }
+
   /// Forgets the requests that wait for their time: their front-end has gone. Their data stays where it is.
   package func forgetPending() {
     pending.removeAll()
@@ -119,7 +137,9 @@ package final class Device {
     do {
       switch request.operation {
       case .read: try image.read(at: request.offset, into: data)
-      case .write: try image.write(at: request.offset, from: data)
+      case .write:
+        try image.write(at: request.offset, from: data)
+        if isWriteThrough { try image.flush() }
       case .flush: if !image.isReadOnly { try image.flush() }
       case .discard: try image.discard(request.offset..<end.partialValue)
       case .writeZeroes:

@@ -1,5 +1,5 @@
 // What a disk did, in numbers.
-package import Simulation
+import Simulation
 package import Telemetry
 
 /// Counts of one disk since it was opened.

@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -14,6 +16,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -87,6 +90,51 @@ int64_t CLinux_seek_data(int descriptor, int64_t offset) { return lseek(descript
 
 int64_t CLinux_seek_hole(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_HOLE); }
 
+ssize_t CLinux_take_count(int descriptor, uint64_t *count) {
+  struct iovec part = {.iov_base = count, .iov_len = sizeof *count};
+  return preadv2(descriptor, &part, 1, -1, RWF_NOWAIT);
+}
+
+int CLinux_count_kind(int descriptor) {
+  struct stat status;
+  return fstat(descriptor, &status) == 0 ? (int)(status.st_mode & S_IFMT) : 0;
+}
+
+void CLinux_add_count(int descriptor, int kind) {
+  const uint64_t one = 1;
+  ssize_t ignored;
+  if (kind == S_IFSOCK) {
+    ignored = send(descriptor, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } else if (kind == S_IFIFO) {
+    // Pipes know no MSG_NOSIGNAL: hold the signal back, and take it away if it was this write that raised it.
+    sigset_t pipe_signal, before, pending;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    ignored = write(descriptor, &one, sizeof one);
+    if (ignored < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE)) {
+      const struct timespec now = {0, 0};
+      sigtimedwait(&pipe_signal, NULL, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+  } else {
+    ignored = write(descriptor, &one, sizeof one);
+  }
+  (void)ignored;
+}
+
+void CLinux_copy(void *to, const void *from, size_t count) { memcpy(to, from, count); }
+
+
+int CLinux_open_reference(const char *path) { return open(path, O_PATH | O_CLOEXEC); }
+
+int CLinux_open_without_access_time(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_NOATIME); }
+
+int CLinux_rename_without_replacing(const char *from, const char *to) {
+  return renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+}
+
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder) {
   struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
   *holder = 0;
@@ -128,8 +176,8 @@ int CLinux_read_signal(int descriptor) {
   return count == sizeof info ? (int)info.ssi_signo : -1;
 }
 
-pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int input, int output, int error,
-                   bool without_randomisation) {
+pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], const char *directory, int input,
+                   int output, int error, bool without_randomisation) {
   int report[2];  // the child writes errno here if it cannot exec; a successful exec closes it
   if (pipe2(report, O_CLOEXEC) != 0) return -errno;
   pid_t parent = getpid();
@@ -151,7 +199,8 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int
     // Lift them above 2 first: one of them may itself be 0, 1 or 2.
     int in = fcntl(input, F_DUPFD_CLOEXEC, 3), out = fcntl(output, F_DUPFD_CLOEXEC, 3),
         err = fcntl(error, F_DUPFD_CLOEXEC, 3);
-    if (in >= 0 && out >= 0 && err >= 0 && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2)
+    if (in >= 0 && out >= 0 && err >= 0 && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2 &&
+        (!directory || chdir(directory) == 0))
       execve(path, argv, envp);
     int failure = errno;
     ssize_t ignored = write(report[1], &failure, sizeof failure);
@@ -170,6 +219,21 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int
   while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
   return -failure;
 }
+
+int CLinux_pin(int processor, void *former, size_t former_size) {
+  if (sched_getaffinity(0, former_size, former) != 0) return -1;
+  if (processor < 0) processor = sched_getcpu();
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (processor < 0 || processor >= CPU_SETSIZE) {
+    errno = EINVAL;
+    return -1;
+  }
+  CPU_SET(processor, &set);
+  return sched_setaffinity(0, sizeof set, &set);
+}
+
+int CLinux_unpin(const void *former, size_t former_size) { return sched_setaffinity(0, former_size, former); }
 
 int CLinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 

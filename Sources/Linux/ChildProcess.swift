@@ -30,15 +30,17 @@ package final class ChildProcess {
 
   /// Starts `path` with `arguments` (without the program's own name).
   /// - Parameters:
+  ///   - name: what it sees as its own name (`argv[0]`); nil gives it the path.
+  ///   - directory: where it starts; a relative `path` is seen from there.
   ///   - environment: `NAME=value` each; nil takes ours.
   ///   - withoutRandomisation: as `setarch -R` does; UML needs it.
   package init(
-    path: String, arguments: [String], environment: [String]? = nil, input: CInt, output: CInt, error: CInt,
-    withoutRandomisation: Bool = false
+    path: String, name: String? = nil, arguments: [String], environment: [String]? = nil,
+    directory: String? = nil, input: CInt, output: CInt, error: CInt, withoutRandomisation: Bool = false
   ) throws(LinuxError) {
-    let pid = withCStrings([path] + arguments) { argv in
+    let pid = withCStrings([name ?? path] + arguments) { argv in
       withCStrings(environment ?? currentEnvironment()) { envp in
-        CLinux_spawn(path, argv, envp, input, output, error, withoutRandomisation)
+        CLinux_spawn(path, argv, envp, directory, input, output, error, withoutRandomisation)
       }
     }
     guard pid > 0 else { throw LinuxError("exec", path, code: -pid) }

@@ -1,4 +1,4 @@
-// The owner of a shared memory mapping.
+// The owner of a memory mapping.
 import CLinux
 import Glibc
 
@@ -21,6 +21,24 @@ package struct Mapping: ~Copyable {
     else { throw LinuxError("mmap", "\(count) bytes", code: count > 0 ? errno : EINVAL) }
     self.base = base
     self.count = count
+  }
+
+  /// Maps `count` bytes of zeros that cost no memory until they are touched, and then a page each.
+  package init(zeroed count: Int) throws(LinuxError) {
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+    guard count > 0, let base = mmap(nil, count, PROT_READ | PROT_WRITE, flags, -1, 0), base != MAP_FAILED
+    else { throw LinuxError("mmap", "\(count) bytes", code: count > 0 ? errno : EINVAL) }
+    self.base = base
+    self.count = count
+    // Advice only: a kernel without huge pages refuses it, and has nothing to be told.
+    _ = madvise(base, count, MADV_NOHUGEPAGE)
+  }
+
+  /// Gives the pages of an `init(zeroed:)` mapping back: they are zeros again, and cost nothing.
+  /// - Parameter range: in bytes, on page boundaries.
+  package func release(_ range: Range<Int>) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count)
+    _ = madvise(base + range.lowerBound, range.count, MADV_DONTNEED)
   }
 
   deinit { munmap(base, count) }

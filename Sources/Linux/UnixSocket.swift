@@ -4,6 +4,9 @@ package import Glibc
 
 /// Owns one end of a Unix stream socket.
 package struct UnixSocket: ~Copyable {
+  /// For `flags`: this call does not wait, whatever the socket's other holders set on it (`MSG_DONTWAIT`).
+  package static let withoutWaiting = CInt(MSG_DONTWAIT)
+
   package let descriptor: Descriptor
 
   package init(owning descriptor: consuming Descriptor) { self.descriptor = descriptor }
@@ -35,9 +38,11 @@ package struct UnixSocket: ~Copyable {
 
   /// Sends bytes, all or none of which the kernel takes when they are fewer than a page; returns how many it took.
   /// - Throws: EAGAIN when a non-blocking socket is full; EPIPE when the peer has gone.
-  package func send(_ bytes: UnsafeRawBufferPointer, descriptors: [CInt] = []) throws(LinuxError) -> Int {
+  package func send(
+    _ bytes: UnsafeRawBufferPointer, descriptors: [CInt] = [], flags: CInt = 0
+  ) throws(LinuxError) -> Int {
     try retrying("sendmsg", "") {
-      CLinux_send(descriptor.rawValue, bytes.baseAddress, bytes.count, descriptors, descriptors.count, 0)
+      CLinux_send(descriptor.rawValue, bytes.baseAddress, bytes.count, descriptors, descriptors.count, flags)
     }
   }
 
@@ -49,7 +54,7 @@ package struct UnixSocket: ~Copyable {
   /// Receives bytes, and hands each descriptor that came with them to `take`, which owns it from then on.
   /// - Throws: EMSGSIZE when the kernel had to drop descriptors; those it delivered are closed.
   package func receive(
-    into bytes: UnsafeMutableRawBufferPointer, take: (consuming Descriptor) -> Void
+    into bytes: UnsafeMutableRawBufferPointer, flags: CInt = 0, take: (consuming Descriptor) -> Void
   ) throws(LinuxError) -> Int {
     var count = 0
     var truncated = false
@@ -57,7 +62,8 @@ package struct UnixSocket: ~Copyable {
       (received) throws(LinuxError) -> Int in
       let result = try retrying("recvmsg", "") {
         CLinux_receive(
-          descriptor.rawValue, bytes.baseAddress, bytes.count, received.baseAddress, &count, &truncated, 0)
+          descriptor.rawValue, bytes.baseAddress, bytes.count, received.baseAddress, &count, &truncated, flags
+        )
       }
       for index in 0..<count {
         let one = Descriptor(owning: received[index])
@@ -116,7 +122,7 @@ package struct UnixListener: ~Copyable {
 }
 
 /// Device and inode number of a file: whether two names are one file.
-package struct FileIdentity: Equatable, Sendable {
+package struct FileIdentity: Hashable, Sendable {
   package let device: UInt64
   package let inode: UInt64
 

@@ -27,11 +27,12 @@ package struct EventKey: Hashable, Comparable, Sendable {
 
 /// Pending events, the next one first.
 ///
-/// Keys must be distinct: the heap is not stable, the sequence number makes the order total.
-package struct EventQueue<Payload> {
+/// Keys must be distinct: the heap is not stable, the sequence number makes the order total. An event is known by a
+/// number of its owner's: a generic queue would not be specialised across modules.
+package struct EventQueue {
   private struct Entry: Comparable {
     let key: EventKey
-    let payload: Payload
+    let payload: UInt64
     static func < (a: Entry, b: Entry) -> Bool { a.key < b.key }
     static func == (a: Entry, b: Entry) -> Bool { a.key == b.key }
   }
@@ -47,12 +48,12 @@ package struct EventQueue<Payload> {
   package var nextTime: SimulationTime? { heap.min?.key.time }
 
   /// Adds an event. - Complexity: O(log n)
-  package mutating func insert(_ payload: Payload, at key: EventKey) {
+  package mutating func insert(_ payload: UInt64, at key: EventKey) {
     heap.insert(Entry(key: key, payload: payload))
   }
 
   /// Removes the next event if it is due at `now` or earlier. - Complexity: O(log n)
-  package mutating func popDue(at now: SimulationTime) -> (key: EventKey, payload: Payload)? {
+  package mutating func popDue(at now: SimulationTime) -> (key: EventKey, payload: UInt64)? {
     guard let next = heap.min, next.key.time <= now else { return nil }
     heap.removeMin()
     return (next.key, next.payload)

@@ -30,6 +30,11 @@ package final class Client: SimulationClient {
   /// What `finishTurn` asked for, until it is carried out: turns must not nest.
   private var finished: (next: SimulationTime?, ())?
   private var isTakingTurns = false
+  /// Made once: a turn costs no allocation.
+  private lazy var takeTurnBody: () -> Void = { [weak self] in
+    guard let self, state == .running else { return }
+    onTurn?()
+  }
 
   /// Connects, and names itself `identifier`: START is sent at once, the answer comes when it is our turn to boot.
   package init(controllerPath: String, identifier: UInt64, loop: EventLoop) throws(TimeTravelError) {
@@ -161,9 +166,8 @@ package final class Client: SimulationClient {
         }
         return try serve(message)
       }
-      while state != .failed, let message = try channel.receive() {
-        if message.operation != .acknowledge { try serve(message) }
-      }
+      guard state != .failed, let message = try channel.receive() else { return }
+      if message.operation != .acknowledge { try serve(message) }
     }
   }
 
@@ -194,10 +198,7 @@ package final class Client: SimulationClient {
         try channel.acknowledge(message.sequence)
       }
       // Not here: we may be inside a request of a device that is in the middle of something.
-      loop.afterHandlers { [weak self] in
-        guard let self, state == .running else { return }
-        onTurn?()
-      }
+      loop.afterHandlers(takeTurnBody)
     case .freeUntil:
       toldFreeUntil = SimulationTime(nanoseconds: message.time)
       try channel.acknowledge(message.sequence)

@@ -32,7 +32,7 @@ extension Controller {
   func setNeedsDispatch() {
     guard !isDispatchPending else { return }
     isDispatchPending = true
-    loop.afterHandlers { [weak self] in self?.dispatch() }
+    loop.afterHandlers(dispatchBody)
   }
 
   /// The turn comes back to the controller.
@@ -44,7 +44,7 @@ extension Controller {
     schedule.runningSlot = 0
   }
 
-  private func dispatch() {
+  func dispatch() {
     isDispatchPending = false
     guard running == nil, !hasEnded else { return }
     if !hasBegun {

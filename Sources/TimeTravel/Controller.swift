@@ -64,6 +64,8 @@ package final class Controller {
   var hasBegun = false
   var hasEnded = false
   var isDispatchPending = false
+  /// Made once: a turn costs no allocation.
+  lazy var dispatchBody: () -> Void = { [weak self] in self?.dispatch() }
   var arrivals: UInt64 = 0
   var messagesOfDeparted: UInt64 = 0
 

@@ -29,8 +29,6 @@ package enum Limits {
   /// How long we wait for an answer that the protocol promises at once, in real time. Nothing simulated depends on
   /// it: past it the peer is given up.
   package static let answerTimeoutMilliseconds: CInt = 30_000
-  /// Messages of one client that are handled before the others are looked at again.
-  package static let messagesPerWait = 16
   /// UML asks for this or more when it has nothing to do, and panics if it is ever run then (`S64_MAX`).
   package static let idleForever = UInt64(Int64.max)
 }

@@ -31,6 +31,22 @@ int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length);
 // Extent queries of lseek(2): SEEK_DATA and SEEK_HOLE are GNU extensions too. -1 with ENXIO: no more data.
 int64_t CLinux_seek_data(int descriptor, int64_t offset);
 int64_t CLinux_seek_hole(int descriptor, int64_t offset);
+// O_PATH: names an inode without opening it. Closing such a descriptor drops no POSIX lock, and a FIFO does not block.
+int CLinux_open_reference(const char *path);
+// O_NOATIME, read-only; EPERM for those who neither own the file nor have CAP_FOWNER.
+int CLinux_open_without_access_time(const char *path);
+// renameat2(2) with RENAME_NOREPLACE: EEXIST instead of replacing; EINVAL where the file system cannot.
+int CLinux_rename_without_replacing(const char *from, const char *to);
+
+// preadv2(2) is a GNU extension. Takes an eventfd's count without ever waiting, whatever flags its other holders set
+// on it (RWF_NOWAIT): returns like read(2), EOPNOTSUPP when the file cannot promise that.
+ssize_t CLinux_take_count(int descriptor, uint64_t *count);
+// Adds one to an eventfd, or sends eight bytes into a socket or pipe, without a SIGPIPE if nobody is there to read;
+// what is full stays as it is. `kind` is what CLinux_count_kind said of the descriptor.
+int CLinux_count_kind(int descriptor);
+void CLinux_add_count(int descriptor, int kind);
+// memcpy(3) that no compiler can see through: what it copied is private, and never read from `from` again.
+void CLinux_copy(void *to, const void *from, size_t count);
 
 // fcntl(2) is variadic, which Swift cannot call. POSIX record locks on the whole file, the ones of UML's ubd.
 // Returns 0, or an errno value; on EAGAIN/EACCES `holder` is the pid that holds a conflicting lock (0 if unknown).
@@ -46,9 +62,14 @@ int CLinux_signal_descriptor(const int *signals, size_t count);
 int CLinux_read_signal(int descriptor);
 
 // What posix_spawn(3) cannot do: die with the parent, run without address randomisation (UML needs that), and
-// start in a process group of its own. The three descriptors become 0, 1 and 2. Returns the pid, or -errno.
-pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], int input, int output, int error,
-                   bool without_randomisation);
+// start in a process group of its own. The three descriptors become 0, 1 and 2; `directory` may be NULL. Returns the
+// pid, or -errno.
+pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], const char *directory, int input,
+                   int output, int error, bool without_randomisation);
+// cpu_set_t and its macros. Keeps this thread, and what it starts, on one processor: `processor`, or the present one if
+// that is negative. The former set is stored for CLinux_unpin. Both return 0, or -1 with errno.
+int CLinux_pin(int processor, void *former, size_t former_size);
+int CLinux_unpin(const void *former, size_t former_size);
 int CLinux_pidfd_open(pid_t pid);
 // Orphans of our children (UML's own helpers) come back to us, so that we can reap them.
 int CLinux_become_subreaper(void);

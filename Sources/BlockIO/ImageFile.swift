@@ -1,0 +1,121 @@
+// A file that holds a disk, or part of one.
+import CLinux
+import Glibc
+package import Linux
+
+/// An open file or block device, one object per inode and process.
+///
+/// Only `FileRegistry` makes them, because a POSIX lock vanishes when *any* descriptor of its inode is closed
+/// (fcntl(2)). The last reference closes the file and with it drops the lock.
+package final class ImageFile {
+  /// For system calls on the file; nobody duplicates or closes it.
+  package let descriptor: Descriptor
+  /// As it was named when it was opened.
+  package let path: String
+  /// Which file it is, whatever its name.
+  package let identity: FileIdentity
+  /// Whether it was opened with O_RDONLY.
+  package let isReadOnly: Bool
+  /// Whether it is a block device; otherwise it is a regular file.
+  package let isBlockDevice: Bool
+  /// Length in bytes when it was opened; writes past it do not change this number.
+  package let size: UInt64
+  /// Whether it holds a lock that other processes (UML among them) see.
+  package private(set) var isLocked = false
+
+  init(
+    owning descriptor: consuming Descriptor, path: String, isReadOnly: Bool, status: FileStatus
+  ) {
+    self.descriptor = descriptor
+    self.path = path
+    self.isReadOnly = isReadOnly
+    identity = status.identity
+    isBlockDevice = status.isBlockDevice
+    size = status.size
+  }
+
+  /// What the file system says about the file now.
+  package func status() throws(BlockIOError) -> FileStatus { try FileStatus(descriptor.rawValue, path: path) }
+
+  /// The next extents from `offset` on: where data begins, and where it ends (`lseek(2)` with SEEK_DATA, SEEK_HOLE).
+  ///
+  /// Where the file system cannot tell, everything is data.
+  /// - Returns: nil when only a hole follows.
+  package func nextData(from offset: UInt64) -> Range<UInt64>? {
+    guard let start = Int64(exactly: offset), offset < size else { return nil }
+    let data = CLinux_seek_data(descriptor.rawValue, start)
+    if data < 0 { return errno == ENXIO ? nil : offset..<size }
+    let hole = CLinux_seek_hole(descriptor.rawValue, data)
+    let lower = UInt64(data)
+    guard hole > data else { return lower < size ? lower..<size : nil }
+    return lower..<UInt64(hole)
+  }
+
+  /// Asks the file system for zeros (`fallocate(2)`), once; the length of the file stays.
+  /// - Returns: 0, or the value of `errno`.
+  func makeZero(_ offset: Int64, count: Int64, unmap: Bool) -> CInt {
+    let result =
+      unmap
+      ? CLinux_fallocate_punch_hole(descriptor.rawValue, offset, count)
+      : CLinux_fallocate_zero_range(descriptor.rawValue, offset, count)
+    return result == 0 ? 0 : errno
+  }
+
+  /// Takes the lock that UML takes: on the whole file, to write what is writable, to read what is not.
+  func lock() throws(BlockIOError) {
+    guard !isLocked else { return }
+    var holder: pid_t = 0
+    let code = CLinux_lock_whole_file(descriptor.rawValue, !isReadOnly, &holder)
+    switch code {
+    case 0: isLocked = true
+    case EAGAIN, EACCES: throw .locked(path: path, holder: holder, command: commandName(of: holder))
+    default: throw .cannotOpen(LinuxError("lock", path, code: code))
+    }
+  }
+}
+
+/// What `fstat(2)` tells, as far as a disk image cares.
+package struct FileStatus: Equatable, Sendable {
+  /// Which file it is.
+  package let identity: FileIdentity
+  /// Whether it is a block device.
+  package let isBlockDevice: Bool
+  /// Length in bytes, of a block device too.
+  package let size: UInt64
+  /// Bytes that the file occupies.
+  package let allocated: UInt64
+  /// Seconds since 1970 of the last change of the contents.
+  package let modified: Int64
+
+  init(_ descriptor: CInt, path: String) throws(BlockIOError) {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw .cannotOpen(LinuxError("fstat", path)) }
+    switch status.st_mode & S_IFMT {
+    case S_IFREG:
+      isBlockDevice = false
+      size = UInt64(clamping: status.st_size)
+    case S_IFBLK:
+      isBlockDevice = true
+      // An O_PATH descriptor cannot be asked; whoever opens it really asks again.
+      size = UInt64(clamping: CLinux_block_device_size(descriptor))
+    default: throw .notAFile(path: path)
+    }
+    identity = FileIdentity(status)
+    allocated = UInt64(clamping: status.st_blocks) * 512
+    modified = Int64(status.st_mtim.tv_sec)
+  }
+}
+
+/// The name of a process (`/proc/PID/comm`), or a question mark.
+private func commandName(of process: pid_t) -> String {
+  guard process > 0 else { return "?" }
+  let descriptor = open("/proc/\(process)/comm", O_RDONLY | O_CLOEXEC)
+  guard descriptor >= 0 else { return "?" }
+  let file = Descriptor(owning: descriptor)
+  var bytes = [UInt8](repeating: 0, count: 64)
+  let count = Glibc.read(file.rawValue, &bytes, bytes.count)
+  guard count > 0 else { return "?" }
+  let name = bytes[..<count].prefix { $0 != 10 }
+  // A process chooses its own name: nothing that could end the line or move the cursor.
+  return String(decoding: name.map { $0 < 32 || $0 == 127 ? 63 : $0 }, as: UTF8.self)
+}

@@ -1,0 +1,53 @@
+// From a path to a disk.
+package import BlockIO
+
+/// How to open a disk image.
+package struct ImageOptions: Sendable {
+  /// The format, where it is known; nil guesses, which a guest that writes a raw disk's first bytes can mislead.
+  package var format: ImageFormat?
+  /// Whether the disk refuses writes; its files are then opened for reading.
+  package var readOnly: Bool
+  /// Whether to take UML's locks; without, several processes may share the disk (ubd's flag `c`).
+  package var lock: Bool
+  /// A backing file to use in place of the one that the header names; it must pass the same checks.
+  package var backing: String?
+
+  /// Options with these values; the defaults guess, write and lock.
+  package init(
+    format: ImageFormat? = nil, readOnly: Bool = false, lock: Bool = true, backing: String? = nil
+  ) {
+    self.format = format
+    self.readOnly = readOnly
+    self.lock = lock
+    self.backing = backing
+  }
+}
+
+/// Opens the disk that a file holds.
+/// - Parameter engine: moves the bytes; the disk is used on the engine's thread.
+package func openImage(
+  path: String, options: ImageOptions = ImageOptions(), registry: FileRegistry,
+  engine: any BlockEngine = SynchronousEngine()
+) throws(DiskImageError) -> any DiskImage {
+  let file = try registry.openFile(path, writable: !options.readOnly, lock: options.lock)
+  let format: ImageFormat
+  if let named = options.format {
+    format = named
+  } else {
+    format = try Probe.format(of: file, engine: engine)
+  }
+  switch format {
+  case .raw:
+    return RawDisk(file, readOnly: options.readOnly, wasGuessed: options.format == nil, engine: engine)
+  case .umlCOW: return try UMLCOW.open(file, options: options, registry: registry, engine: engine)
+  }
+}
+
+extension FileRegistry {
+  /// `open`, with this module's error.
+  func openFile(_ path: String, writable: Bool, lock: Bool) throws(DiskImageError) -> ImageFile {
+    do throws(BlockIOError) { return try open(path, writable: writable, lock: lock) } catch {
+      throw .file(error)
+    }
+  }
+}

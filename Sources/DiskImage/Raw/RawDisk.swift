@@ -1,0 +1,90 @@
+// A file or block device that is the disk.
+import BlockIO
+package import Glibc
+
+/// A disk whose bytes are those of a file, at the same offsets.
+///
+/// A length that is no multiple of 512 is rounded up, as UML does: the rest reads as zeros, and writing it makes
+/// the file longer.
+package final class RawDisk: DiskImage {
+  package let size: UInt64
+  package let isReadOnly: Bool
+  package var formatName: String { ImageFormat.raw.rawValue }
+
+  private let path: String
+  private var file: ImageFile?
+  private let engine: any BlockEngine
+  private var durability = Durability()
+  /// Whether the format was guessed, so that the first bytes must not come to look like another one.
+  private let wasGuessed: Bool
+
+  init(_ file: ImageFile, readOnly: Bool, wasGuessed: Bool, engine: any BlockEngine) {
+    self.file = file
+    self.engine = engine
+    self.wasGuessed = wasGuessed
+    path = file.path
+    isReadOnly = readOnly || file.isReadOnly
+    // Near 2^64 there is no next multiple, and no file that long.
+    size = file.size.roundedUp(to: Limits.sectorSize) ?? file.size
+  }
+
+  deinit { try? close() }
+
+  package func read(at offset: UInt64, into parts: UnsafeBufferPointer<iovec>) throws(DiskImageError) {
+    let file = try open()
+    let range = try checkedRange(offset: offset, count: parts.byteCount, size: size)
+    guard !range.isEmpty else { return }
+    do throws(BlockIOError) { try engine.read(file, at: offset, into: parts) } catch { throw .file(error) }
+  }
+
+  package func write(at offset: UInt64, from parts: UnsafeBufferPointer<iovec>) throws(DiskImageError) {
+    let file = try open(writing: true)
+    let range = try checkedRange(offset: offset, count: parts.byteCount, size: size)
+    guard !range.isEmpty else { return }
+    if wasGuessed, offset < UInt64(Probe.byteCount) { try refuseDisguise(file, offset, parts) }
+    durability.willChange()
+    do throws(BlockIOError) { try engine.write(file, at: offset, from: parts) } catch { throw .file(error) }
+  }
+
+  package func flush() throws(DiskImageError) {
+    let file = try open()
+    try durability.synchronize(file, engine: engine)
+  }
+
+  package func discard(_ range: Range<UInt64>) throws(DiskImageError) {
+    try writeZeroes(range, unmap: true)
+  }
+
+  package func writeZeroes(_ range: Range<UInt64>, unmap: Bool) throws(DiskImageError) {
+    let file = try open(writing: true)
+    guard range.upperBound <= size else {
+      throw .outOfBounds(
+        offset: range.lowerBound, count: range.upperBound - range.lowerBound, size: size)
+    }
+    guard !range.isEmpty else { return }
+    durability.willChange()
+    do throws(BlockIOError) { try engine.zero(file, range, unmap: unmap) } catch { throw .file(error) }
+  }
+
+  package func close() throws(DiskImageError) {
+    guard let file else { return }
+    self.file = nil
+    try durability.synchronize(file, engine: engine)
+  }
+
+  private func open(writing: Bool = false) throws(DiskImageError) -> ImageFile {
+    guard let file else { throw .closed(path: path) }
+    guard !writing || !isReadOnly else { throw .readOnly(path: path) }
+    return file
+  }
+
+  /// A guest that writes another format's header into its own disk would have us follow that header the next time.
+  private func refuseDisguise(
+    _ file: ImageFile, _ offset: UInt64, _ parts: UnsafeBufferPointer<iovec>
+  ) throws(DiskImageError) {
+    var bytes = [UInt8](repeating: 0, count: Probe.byteCount)
+    do throws(BlockIOError) { try engine.read(file, at: 0, into: &bytes) } catch { throw .file(error) }
+    parts.copyStart(to: &bytes[Int(offset)...])
+    guard Probe.examine(bytes) == .format(.raw) else { throw .wouldChangeFormat(path: path) }
+  }
+}

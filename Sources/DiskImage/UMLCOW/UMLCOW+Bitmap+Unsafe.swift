@@ -1,0 +1,157 @@
+// The bitmap, as much of it as was looked at.
+import BlockIO
+import Linux
+
+extension UMLCOW {
+  /// The bitmap of a COW file: pages are read when they are first needed, and written back on demand.
+  ///
+  /// The memory is reserved for the whole bitmap and costs nothing where it was not touched. It is private: a shared
+  /// mapping of the file would let the kernel write a bit before the data that it stands for.
+  ///
+  /// SAFETY: `memory` is mapped, zeroed memory of a whole number of pages, at least the bitmap; every access is
+  /// preceded by a check against `geometry.sectorCount`, or by one of the page number.
+  struct Bitmap: ~Copyable {
+    private let geometry: Geometry
+    private let memory: Mapping
+    /// A bit for each page of the bitmap.
+    private var loaded: [UInt64]
+    private var dirty: [UInt64]
+    private(set) var loadedCount = 0
+    private(set) var dirtyCount = 0
+
+    static let pageSize = 4096
+    private static let sectorsPerPage = UInt64(pageSize * 8)
+
+    init(_ geometry: Geometry) throws(LinuxError) {
+      self.geometry = geometry
+      let pages = Int((geometry.bitmapCount + UInt64(Bitmap.pageSize) - 1) / UInt64(Bitmap.pageSize))
+      memory = try Mapping(zeroed: max(1, pages) * Bitmap.pageSize)
+      loaded = Array(repeating: 0, count: (pages + 63) / 64)
+      dirty = loaded
+    }
+
+    /// Reads what is missing of the pages that hold the bits of some sectors.
+    mutating func load(
+      sectors: Range<UInt64>, from file: ImageFile, engine: any BlockEngine
+    ) throws(BlockIOError) {
+      guard let pages = pages(of: sectors) else { return }
+      for page in pages where !Bitmap.test(loaded, page) {
+        let start = page * Bitmap.pageSize
+        let count = min(Bitmap.pageSize, Int(geometry.bitmapCount) - start)
+        let target = UnsafeMutableRawBufferPointer(start: memory.base + start, count: count)
+        try engine.read(file, at: geometry.bitmapOffset + UInt64(start), into: target)
+        loaded[page >> 6] |= 1 << UInt64(page & 63)
+        loadedCount += 1
+      }
+    }
+
+    /// How many sectors from `first` on, but not beyond `end`, have the same bit as `first`.
+    ///
+    /// Sectors without a bit (versions 1 and 2) count as not set. The bits were loaded.
+    func run(from first: UInt64, to end: UInt64) -> (isSet: Bool, count: UInt64) {
+      guard first < geometry.sectorCount else { return (false, end - first) }
+      let isSet = word(first >> 6) >> (first & 63) & 1 == 1
+      let last = min(end, geometry.sectorCount)
+      var position = first
+      while position < last {
+        // Ones where the bits differ from the first one.
+        let differing = (isSet ? ~word(position >> 6) : word(position >> 6)) >> (position & 63)
+        if differing != 0 {
+          position += UInt64(differing.trailingZeroBitCount)
+          break
+        }
+        position = (position | 63) + 1
+      }
+      position = min(position, last)
+      // Where the bits end, "not set" goes on.
+      if position == geometry.sectorCount, !isSet { position = end }
+      return (isSet, position - first)
+    }
+
+    /// Whether the bits of all these sectors are set. The bits were loaded.
+    func allSet(_ sectors: Range<UInt64>) -> Bool {
+      let run = run(from: sectors.lowerBound, to: sectors.upperBound)
+      return run.isSet && run.count == sectors.upperBound - sectors.lowerBound
+    }
+
+    /// Sets the bits of some sectors, in memory. The bits were loaded.
+    mutating func set(_ sectors: Range<UInt64>) {
+      precondition(sectors.upperBound <= geometry.sectorCount)
+      var position = sectors.lowerBound
+      while position < sectors.upperBound {
+        let end = min(sectors.upperBound, (position | 63) + 1)
+        let mask = (UInt64.max >> (64 - (end - position))) << (position & 63)
+        let index = Int(position >> 6)
+        let old = word(position >> 6)
+        if old & mask != mask {
+          memory.base.storeBytes(of: (old | mask).littleEndian, toByteOffset: index * 8, as: UInt64.self)
+          markDirty(index * 8 / Bitmap.pageSize)
+        }
+        position = end
+      }
+    }
+
+    /// Writes the pages that changed; they stay dirty until `forgetDirty`, for the writes are not durable yet.
+    func write(to file: ImageFile, engine: any BlockEngine) throws(BlockIOError) {
+      guard dirtyCount > 0 else { return }
+      var page = 0
+      let end = dirty.count * 64
+      while page < end {
+        guard dirty[page >> 6] != 0 else {
+          page = (page | 63) + 1
+          continue
+        }
+        guard Bitmap.test(dirty, page) else {
+          page += 1
+          continue
+        }
+        let first = page
+        while page < end, Bitmap.test(dirty, page) { page += 1 }
+        let start = first * Bitmap.pageSize
+        let stop = min(page * Bitmap.pageSize, Int(geometry.bitmapCount))
+        let source = UnsafeRawBufferPointer(start: memory.base + start, count: stop - start)
+        try engine.write(file, at: geometry.bitmapOffset + UInt64(start), from: source)
+      }
+    }
+
+    /// The pages that changed are durable.
+    mutating func forgetDirty() {
+      for index in dirty.indices { dirty[index] = 0 }
+      dirtyCount = 0
+    }
+
+    /// Lets go of the pages that did not change.
+    mutating func releaseClean() {
+      guard loadedCount > dirtyCount else { return }
+      for index in loaded.indices where loaded[index] != dirty[index] {
+        for page in index * 64..<index * 64 + 64 where Bitmap.test(loaded, page) && !Bitmap.test(dirty, page)
+        {
+          memory.release(page * Bitmap.pageSize..<(page + 1) * Bitmap.pageSize)
+        }
+        loaded[index] = dirty[index]
+      }
+      loadedCount = dirtyCount
+    }
+
+    private mutating func markDirty(_ page: Int) {
+      guard !Bitmap.test(dirty, page) else { return }
+      dirty[page >> 6] |= 1 << UInt64(page & 63)
+      dirtyCount += 1
+    }
+
+    private func pages(of sectors: Range<UInt64>) -> ClosedRange<Int>? {
+      let end = min(sectors.upperBound, geometry.sectorCount)
+      guard sectors.lowerBound < end else { return nil }
+      let first = Int(sectors.lowerBound / Bitmap.sectorsPerPage)
+      return first...Int((end - 1) / Bitmap.sectorsPerPage)
+    }
+
+    private func word(_ index: UInt64) -> UInt64 {
+      UInt64(littleEndian: memory.base.load(fromByteOffset: Int(index) * 8, as: UInt64.self))
+    }
+
+    private static func test(_ bits: [UInt64], _ index: Int) -> Bool {
+      bits[index >> 6] >> UInt64(index & 63) & 1 == 1
+    }
+  }
+}

@@ -1,0 +1,187 @@
+// A backing file, seen through a COW file.
+import BlockIO
+package import Glibc
+import Linux
+
+extension UMLCOW {
+  /// The disk that a COW file and its backing file make together.
+  ///
+  /// Writes go to the COW file, in whole pages: what a write leaves of a page that is not there yet is copied up
+  /// from the backing file, by the same system call that writes the data. The bits follow in memory once the data is
+  /// written, and reach the file at `flush`: data, fdatasync, bitmap, fdatasync. So the file's bitmap is never ahead
+  /// of its data, and a failed write leaves no bit behind.
+  package final class Disk: DiskImage {
+    /// As it was when the disk was opened.
+    package let header: Header
+    /// Where bitmap and data are.
+    package let geometry: Geometry
+    package let isReadOnly: Bool
+    package var size: UInt64 { geometry.diskSize }
+    package var formatName: String { ImageFormat.umlCOW.rawValue }
+    let path: String
+
+    /// The COW file and the backing file; empty when closed.
+    private(set) var files: [ImageFile]
+    let engine: any BlockEngine
+    var bitmap: Bitmap
+    var durability = Durability()
+
+    // Scratch memory, so that a request allocates nothing.
+    private var segments: [Segment] = []
+    private var slices = IOVectorList()
+    private var gathered = IOVectorList()
+    private let edges = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: 2 * Int(Limits.pageSize), alignment: 4096)
+
+    static let overlay = 0
+    static let backing = 1
+
+    init(
+      header: Header, geometry: Geometry, overlay: ImageFile, backing: ImageFile, readOnly: Bool,
+      engine: any BlockEngine
+    ) throws(LinuxError) {
+      bitmap = try Bitmap(geometry)
+      self.header = header
+      self.geometry = geometry
+      self.engine = engine
+      path = overlay.path
+      files = [overlay, backing]
+      isReadOnly = readOnly
+      segments.reserveCapacity(16)
+    }
+
+    deinit {
+      try? close()
+      edges.deallocate()
+    }
+
+    package func read(at offset: UInt64, into parts: UnsafeBufferPointer<iovec>) throws(DiskImageError) {
+      try requireOpen()
+      let range = try checkedRange(offset: offset, count: parts.byteCount, size: size)
+      guard !range.isEmpty else { return }
+      try reclaimBitmap()
+      do throws(BlockIOError) {
+        try plan(range)
+        try engine.read(segments, of: files, into: parts, slices: &slices)
+      } catch { throw .file(error) }
+    }
+
+    package func write(at offset: UInt64, from parts: UnsafeBufferPointer<iovec>) throws(DiskImageError) {
+      try requireOpen(writing: true)
+      let range = try checkedRange(offset: offset, count: parts.byteCount, size: size)
+      guard !range.isEmpty else { return }
+      try reclaimBitmap()
+      do throws(BlockIOError) { try writeWholePages(range, parts) } catch { throw .file(error) }
+    }
+
+    package func flush() throws(DiskImageError) {
+      try requireOpen()
+      try writeBack(files[Disk.overlay])
+    }
+
+    package func close() throws(DiskImageError) {
+      guard let file = files.first else { return }
+      files = []
+      try writeBack(file)
+    }
+
+    func requireOpen(writing: Bool = false) throws(DiskImageError) {
+      guard !files.isEmpty else { throw .closed(path: path) }
+      guard !writing || !isReadOnly else { throw .readOnly(path: path) }
+    }
+
+    /// Keeps the memory of the bitmap within its limit, at the start of a request.
+    func reclaimBitmap() throws(DiskImageError) {
+      guard bitmap.loadedCount > Limits.bitmapPagesResident else { return }
+      if bitmap.dirtyCount > Limits.bitmapPagesResident / 2 { try writeBack(files[Disk.overlay]) }
+      bitmap.releaseClean()
+    }
+
+    private func writeBack(_ file: ImageFile) throws(DiskImageError) {
+      try durability.synchronize(file, engine: engine)
+      guard bitmap.dirtyCount > 0 else { return }
+      durability.willChange()
+      do throws(BlockIOError) { try bitmap.write(to: file, engine: engine) } catch { throw .file(error) }
+      try durability.synchronize(file, engine: engine)
+      bitmap.forgetDirty()
+    }
+
+    /// Turns a range of the disk into segments.
+    private func plan(_ range: Range<UInt64>) throws(BlockIOError) {
+      segments.removeAll(keepingCapacity: true)
+      let sector = geometry.sectorSize
+      let end = (range.upperBound + sector - 1) / sector
+      var position = range.lowerBound
+      try load(range)
+      while position < range.upperBound {
+        let first = position / sector
+        let run = bitmap.run(from: first, to: end)
+        let stop = min((first + run.count) * sector, range.upperBound)
+        let source = UInt8(run.isSet ? Disk.overlay : Disk.backing)
+        let start = run.isSet ? geometry.dataOffset + position : position
+        segments.append(Segment(.file(source), offset: start, count: stop - position))
+        position = stop
+      }
+    }
+
+    func load(_ range: Range<UInt64>) throws(BlockIOError) {
+      let sector = geometry.sectorSize
+      let sectors = range.lowerBound / sector..<(range.upperBound + sector - 1) / sector
+      try bitmap.load(sectors: sectors, from: files[Disk.overlay], engine: engine)
+    }
+
+    /// The smallest range of whole pages around a range; the last page may be cut short by the disk's end.
+    func wholePages(around range: Range<UInt64>) -> Range<UInt64> {
+      let lower = range.lowerBound - range.lowerBound % Limits.pageSize
+      // The disk is far smaller than 2^64 (`Limits.cowDataOffsetMax`).
+      let upper = (range.upperBound + Limits.pageSize - 1) / Limits.pageSize * Limits.pageSize
+      return lower..<min(upper, size)
+    }
+
+    func setBits(_ range: Range<UInt64>) {
+      bitmap.set(range.lowerBound / geometry.sectorSize..<range.upperBound / geometry.sectorSize)
+    }
+
+    private func writeWholePages(
+      _ range: Range<UInt64>, _ parts: UnsafeBufferPointer<iovec>
+    ) throws(BlockIOError) {
+      let pages = wholePages(around: range)
+      try load(pages)
+      let firstPage = wholePages(around: pages.lowerBound..<pages.lowerBound + 1)
+      let lastPage = wholePages(around: pages.upperBound - 1..<pages.upperBound)
+      let head = needsFill(firstPage, besides: range) ? firstPage.lowerBound..<range.lowerBound : nil
+      let tail = needsFill(lastPage, besides: range) ? range.upperBound..<lastPage.upperBound : nil
+
+      gathered.removeAll()
+      try appendEdge(head, at: 0)
+      gathered.append(parts)
+      try appendEdge(tail, at: Int(Limits.pageSize))
+      durability.willChange()
+      let start = geometry.dataOffset + (head?.lowerBound ?? range.lowerBound)
+      try engine.write(files[Disk.overlay], at: start, from: gathered.parts)
+      setBits(pages)
+    }
+
+    /// Whether a page must be completed because a write covers only a part of it, and not all of it is here.
+    private func needsFill(_ page: Range<UInt64>, besides range: Range<UInt64>) -> Bool {
+      if range.lowerBound <= page.lowerBound, range.upperBound >= page.upperBound { return false }
+      return !bitmap.allSet(page.lowerBound / geometry.sectorSize..<page.upperBound / geometry.sectorSize)
+    }
+
+    /// Reads the rest of a page, as the guest sees it, and adds it to what will be written.
+    ///
+    /// SAFETY: `edges` has a page for each of the two, and an edge is shorter than a page.
+    private func appendEdge(_ range: Range<UInt64>?, at position: Int) throws(BlockIOError) {
+      guard let range, !range.isEmpty else { return }
+      let count = Int(range.upperBound - range.lowerBound)
+      let memory = UnsafeMutableRawBufferPointer(rebasing: edges[position..<position + count])
+      var part = iovec(iov_base: memory.baseAddress, iov_len: count)
+      try plan(range)
+      try withUnsafePointer(to: &part) { (pointer) throws(BlockIOError) in
+        try engine.read(
+          segments, of: files, into: UnsafeBufferPointer(start: pointer, count: 1), slices: &slices)
+      }
+      gathered.append(part)
+    }
+  }
+}

@@ -1,0 +1,144 @@
+// TOML tables whose every key is accounted for.
+internal import TOMLKit
+
+/// One table of a TOML file: typed look-ups, and an error with line and key for whatever is wrong or unknown.
+final class ConfigurationTable {
+  private let file: String
+  private let table: TOMLTable
+  private let lines: ConfigurationLines
+  /// As `node#1.disk#0`; empty for the file's top level.
+  private let section: String
+  private var known: [String] = []
+
+  /// Reads a whole file's text.
+  convenience init(text: String, file: String) throws(ConfigurationError) {
+    do {
+      let table = try TOMLTable(string: text)
+      self.init(file: file, table: table, lines: ConfigurationLines(text: text), section: "")
+    } catch let error as TOMLParseError {
+      throw ConfigurationError(error.description, file: file, line: error.source.begin.line)
+    } catch {
+      throw ConfigurationError("not valid TOML: \(error)", file: file)
+    }
+  }
+
+  private init(file: String, table: TOMLTable, lines: ConfigurationLines, section: String) {
+    self.file = file
+    self.table = table
+    self.lines = lines
+    self.section = section
+  }
+
+  func string(_ key: String) throws(ConfigurationError) -> String? {
+    try value(key, "a string in quotes") { $0.type == .string ? $0.string : nil }
+  }
+
+  func boolean(_ key: String) throws(ConfigurationError) -> Bool? {
+    try value(key, "true or false") { $0.type == .bool ? $0.bool : nil }
+  }
+
+  func integer(_ key: String, in range: ClosedRange<Int>) throws(ConfigurationError) -> Int? {
+    try value(key, "a whole number from \(range.lowerBound) to \(range.upperBound)") {
+      guard $0.type == .int, let number = $0.int, range.contains(number) else { return nil }
+      return number
+    }
+  }
+
+  /// One string, or an array of strings.
+  func strings(_ key: String) throws(ConfigurationError) -> [String]? {
+    try value(key, "a string or an array of strings") {
+      if $0.type == .string { return $0.string.map { [$0] } }
+      guard let array = $0.array else { return nil }
+      var result: [String] = []
+      for element in array {
+        guard element.type == .string, let text = element.string else { return nil }
+        result.append(text)
+      }
+      return result
+    }
+  }
+
+  /// A value that `parse` understands, written as a string.
+  func parsed<Value>(
+    _ key: String, as expected: String, _ parse: (String) -> Value?
+  ) throws(ConfigurationError) -> Value? {
+    try value(key, expected) { $0.type == .string ? $0.string.flatMap(parse) : nil }
+  }
+
+  /// An array of tables, `[[key]]`.
+  func tables(_ key: String) throws(ConfigurationError) -> [ConfigurationTable] {
+    let path = section.isEmpty ? key : "\(section).\(key)"
+    let found: [ConfigurationTable]? = try value(key, "tables, written [[\(key)]]") {
+      guard let array = $0.array else { return nil }
+      var result: [ConfigurationTable] = []
+      for element in array {
+        guard let table = element.table else { return nil }
+        result.append(
+          ConfigurationTable(file: file, table: table, lines: lines, section: "\(path)#\(result.count)"))
+      }
+      return result
+    }
+    return found ?? []
+  }
+
+  /// Complains of the first key that nobody asked for.
+  func finish() throws(ConfigurationError) {
+    for key in table.keys.sorted() where !known.contains(key) {
+      throw error("unknown key '\(key)'; known here are \(known.sorted().joined(separator: ", "))", key: key)
+    }
+  }
+
+  /// An error about this key's value, or about the table.
+  func error(_ message: String, key: String? = nil) -> ConfigurationError {
+    ConfigurationError(message, file: file, line: lines.line(of: key, in: section))
+  }
+
+  private func value<Value>(
+    _ key: String, _ expected: String, _ read: (any TOMLValueConvertible) -> Value?
+  ) throws(ConfigurationError) -> Value? {
+    known.append(key)
+    guard let found = table[key] else { return nil }
+    guard let value = read(found) else { throw error("'\(key)' must be \(expected)", key: key) }
+    return value
+  }
+}
+
+/// On which line each key stands. The parser does not keep that, and errors are useless without.
+struct ConfigurationLines {
+  /// Of `section/key`; the section itself is `section/`.
+  private var lines: [String: Int] = [:]
+
+  init(text: String) {
+    var section = ""
+    var counts: [String: Int] = [:]
+    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      let content = line.drop { $0 == " " || $0 == "\t" }
+      if content.first == "[" {
+        let name = content.prefix { $0 != "#" }.filter { !"[] \t\r".contains($0) }
+        section = Self.indexed(name, isArray: content.hasPrefix("[["), &counts)
+        lines["\(section)/"] = index + 1
+      } else if let equals = content.firstIndex(of: "=") {
+        let key = content[..<equals].filter { !" \t\"'".contains($0) }
+        if lines["\(section)/\(key)"] == nil { lines["\(section)/\(key)"] = index + 1 }
+      }
+    }
+  }
+
+  /// Of the key, or where its section begins.
+  func line(of key: String?, in section: String) -> Int? {
+    key.flatMap { lines["\(section)/\($0)"] } ?? lines["\(section)/"]
+  }
+
+  /// `node.disk` becomes `node#1.disk#0` inside the second `[[node]]`.
+  private static func indexed(_ name: String, isArray: Bool, _ counts: inout [String: Int]) -> String {
+    let parts = name.split(separator: ".")
+    var path = ""
+    for (position, part) in parts.enumerated() {
+      path += path.isEmpty ? String(part) : ".\(part)"
+      let isLast = position == parts.count - 1
+      if isLast, isArray { counts[path] = (counts[path] ?? -1) + 1 }
+      if let count = counts[path] { path += "#\(count)" }
+    }
+    return path
+  }
+}

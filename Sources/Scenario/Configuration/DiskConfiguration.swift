@@ -1,0 +1,135 @@
+// A disk to serve.
+package import DiskImage
+package import DiskModel
+import Linux
+
+/// One disk of `ttblk serve`: `name=d0,image=PATH,socket=PATH[,model=affine:50us][,readonly]`.
+package struct DiskConfiguration: Sendable {
+  package var name: String
+  package var image: String
+  /// Where clients connect.
+  package var socket: String
+  /// As `makeDiskModel` reads it; `zero` completes requests when they are made.
+  package var model = "zero"
+  package var isReadOnly = false
+  /// nil looks at the file's first bytes.
+  package var format: ImageFormat?
+
+  package init(
+    name: String, image: String, socket: String, model: String = "zero", isReadOnly: Bool = false,
+    format: ImageFormat? = nil
+  ) {
+    self.name = name
+    self.image = image
+    self.socket = socket
+    self.model = model
+    self.isReadOnly = isReadOnly
+    self.format = format
+  }
+
+  /// Reads one `--disk` option. A comma in a path is written twice, as QEMU has it.
+  package init(parsing text: String) throws(ConfigurationError) {
+    var fields: [String: String] = [:]
+    var isReadOnly = false
+    for part in Self.split(text) {
+      if part == "readonly" {
+        isReadOnly = true
+        continue
+      }
+      let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard pair.count == 2, Self.keys.contains(String(pair[0])) else {
+        throw ConfigurationError(
+          "--disk \(text): '\(part)' is not one of name=, image=, socket=, model=, format=, readonly")
+      }
+      guard fields.updateValue(String(pair[1]), forKey: String(pair[0])) == nil else {
+        throw ConfigurationError("--disk \(text): '\(pair[0])' twice")
+      }
+    }
+    guard let image = fields["image"], !image.isEmpty else {
+      throw ConfigurationError("--disk \(text): no image=PATH")
+    }
+    guard let socket = fields["socket"], !socket.isEmpty else {
+      throw ConfigurationError("--disk \(text): no socket=PATH")
+    }
+    guard let name = fields["name"] else { throw ConfigurationError("--disk \(text): no name=NAME") }
+    var format: ImageFormat?
+    if let word = fields["format"] {
+      format = ImageFormat(rawValue: word)
+      guard format != nil else {
+        throw ConfigurationError("--disk \(text): format '\(word)' is not one of \(Self.formats)")
+      }
+    }
+    self.init(
+      name: name, image: image, socket: socket, model: fields["model"] ?? "zero", isReadOnly: isReadOnly,
+      format: format)
+    try validate(context: "--disk \(text)")
+  }
+
+  /// Reads one `[[disk]]` of a configuration file.
+  init(_ table: ConfigurationTable) throws(ConfigurationError) {
+    guard let name = try table.string("name") else { throw table.error("a disk needs 'name'") }
+    guard let image = try table.string("image") else { throw table.error("disk '\(name)' needs 'image'") }
+    guard let socket = try table.string("socket") else { throw table.error("disk '\(name)' needs 'socket'") }
+    self.init(
+      name: name, image: image, socket: socket, model: try table.string("model") ?? "zero",
+      isReadOnly: try table.boolean("readonly") ?? false,
+      format: try table.parsed("format", as: "one of \(Self.formats)", ImageFormat.init(rawValue:)))
+    try table.finish()
+    do throws(ConfigurationError) {
+      try validate(context: "disk '\(name)'")
+    } catch {
+      throw table.error(error.description, key: "model")
+    }
+  }
+
+  package func makeModel() throws(DiskModelError) -> (any DiskModel)? { try makeDiskModel(model) }
+
+  /// What can be said without looking at the disk's files.
+  package func validate(context: String) throws(ConfigurationError) {
+    guard isValidName(name) else {
+      throw ConfigurationError("\(context): name '\(name)' has other signs than letters, digits, '.', '_' and '-'")
+    }
+    guard socket.utf8.count <= UnixSocket.pathLengthMax else {
+      throw ConfigurationError(
+        "\(context): socket path of \(socket.utf8.count) bytes; the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
+      )
+    }
+    do throws(DiskModelError) {
+      _ = try makeModel()
+    } catch {
+      throw ConfigurationError("\(context): \(error)")
+    }
+  }
+
+  private static let keys: Set<String> = ["name", "image", "socket", "model", "format"]
+
+  private static let formats = ImageFormat.allCases.map(\.rawValue).joined(separator: ", ")
+
+  private static func split(_ text: String) -> [String] {
+    var parts = [""]
+    var rest = text[...]
+    while let character = rest.popFirst() {
+      if character != "," {
+        parts[parts.count - 1].append(character)
+      } else if rest.first == "," {
+        parts[parts.count - 1].append(rest.removeFirst())
+      } else {
+        parts.append("")
+      }
+    }
+    return parts
+  }
+}
+
+/// Names become file names and lines of reports.
+func isValidName(_ name: String) -> Bool {
+  !name.isEmpty && name.utf8.count <= 64 && name.first != "."
+    && name.utf8.allSatisfy {
+      switch $0 {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+        true
+      default: false
+      }
+    }
+}

@@ -1,0 +1,36 @@
+// The configuration file of `ttblk serve`.
+import Linux
+
+/// Reads `[[disk]]` tables.
+package func loadServeConfiguration(path: String) throws(ConfigurationError) -> [DiskConfiguration] {
+  let table = try ConfigurationTable(text: try readText(path), file: path)
+  var disks: [DiskConfiguration] = []
+  for disk in try table.tables("disk") { disks.append(try DiskConfiguration(disk)) }
+  try table.finish()
+  return disks
+}
+
+/// What must hold between disks.
+package func validateServeConfiguration(_ disks: [DiskConfiguration]) throws(ConfigurationError) {
+  guard !disks.isEmpty else { throw ConfigurationError("no disk to serve: give --disk or --config") }
+  var names: Set<String> = []
+  var sockets: Set<String> = []
+  for disk in disks {
+    try disk.validate(context: "disk '\(disk.name)'")
+    guard names.insert(disk.name).inserted else {
+      throw ConfigurationError("two disks have the name '\(disk.name)'")
+    }
+    guard sockets.insert(disk.socket).inserted else {
+      throw ConfigurationError("two disks have the socket '\(disk.socket)'")
+    }
+  }
+}
+
+/// The whole of a small text file.
+func readText(_ path: String) throws(ConfigurationError) -> String {
+  do throws(LinuxError) {
+    return String(decoding: try readFile(path, limit: 1 << 20), as: UTF8.self)
+  } catch {
+    throw ConfigurationError("cannot \(error)")
+  }
+}

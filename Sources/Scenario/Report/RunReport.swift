@@ -1,0 +1,150 @@
+// What a run showed.
+import BlockIO
+import DiskImage
+import Glibc
+package import Telemetry
+import TimeTravel
+
+/// The result of a run: per disk what was asked of it and how long it took, and what two equal runs have in common.
+package struct RunReport {
+  package let scenario: String
+  package let seed: UInt64
+  package let timeKeeping: String
+  package let transport: String
+  package let isSeparate: Bool
+  /// Simulated time at the end, ns; 0 where no controller kept it.
+  package let simulatedNanoseconds: UInt64
+  /// From the start of the first node to the end of the last one.
+  package let wallMicroseconds: UInt64
+  /// Time-travel messages, acknowledgements included.
+  package let messages: UInt64
+  package let completions: UInt64
+  /// Of the completion log.
+  package let digest: String
+  package let disks: [DiskReport]
+  /// What each disk holds at the end, in the order of `disks`; empty if they were not read.
+  package private(set) var contents: [String] = []
+
+  init(
+    _ scenario: Scenario, isSeparate: Bool, serve: ServeReport, controller: ControllerReport,
+    wallMicroseconds: UInt64
+  ) {
+    self.scenario = scenario.name
+    seed = scenario.seed
+    timeKeeping = scenario.timeKeeping.rawValue
+    transport = scenario.transport.rawValue
+    self.isSeparate = isSeparate
+    simulatedNanoseconds = controller.time
+    self.wallMicroseconds = wallMicroseconds
+    messages = controller.messages
+    completions = serve.completions
+    digest = serve.digest
+    disks = serve.disks
+  }
+
+  /// Requests of all disks.
+  package var requests: UInt64 { disks.reduce(0) { $0 + $1.requests } }
+
+  /// Reads every disk to its end.
+  mutating func hashDisks(_ configurations: [DiskConfiguration]) throws(RunError) {
+    let registry = FileRegistry()
+    contents = []
+    do throws(DiskImageError) {
+      for configuration in configurations {
+        let image = try openImage(
+          path: configuration.image, options: ImageOptions(format: configuration.format, readOnly: true), registry: registry)
+        contents.append(try hash(image))
+        try image.close()
+      }
+    } catch { throw .image(error) }
+  }
+
+  private func hash(_ image: any DiskImage) throws(DiskImageError) -> String {
+    let digest = Digest()
+    let step = 1 << 20
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: step, alignment: 4096)
+    defer { buffer.deallocate() }
+    var offset: UInt64 = 0
+    while offset < image.size {
+      let count = Int(min(UInt64(step), image.size - offset))
+      var part = iovec(iov_base: buffer.baseAddress, iov_len: count)
+      let failure: DiskImageError? = withUnsafePointer(to: &part) {
+        do throws(DiskImageError) {
+          try image.read(at: offset, into: UnsafeBufferPointer(start: $0, count: 1))
+          return nil
+        } catch { return error }
+      }
+      if let failure { throw failure }
+      digest.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+      offset += UInt64(count)
+    }
+    return digest.hexadecimal
+  }
+
+  /// The whole report for programs.
+  package var json: JSONValue {
+    .object([
+      "scenario": .string(scenario),
+      "seed": .unsigned(seed),
+      "timeTravel": .string(timeKeeping),
+      "transport": .string(transport),
+      "separate": .bool(isSeparate),
+      "simulatedNanoseconds": .unsigned(simulatedNanoseconds),
+      "wallMicroseconds": .unsigned(wallMicroseconds),
+      "timeMessages": .unsigned(messages),
+      "requests": .unsigned(requests),
+      "digest": .string(digest),
+      "disks": .array(
+        disks.enumerated().map { index, disk in
+          var members: [JSONValue.Member] = [
+            .init("name", .string(disk.name)), .init("model", .string(disk.model)),
+          ]
+          members += DiskReport.fields.map { .init($0.name, .unsigned(disk[keyPath: $0.path])) }
+          if index < contents.count { members.append(.init("contents", .string(contents[index]))) }
+          return .object(members)
+        }),
+    ])
+  }
+
+  /// The report for people.
+  package var text: String {
+    var table = TextTable(
+      columns: ["disk", "model", "requests", "read", "written", "mean", "p50", "p99", "max", "contents"])
+    for (index, disk) in disks.enumerated() {
+      table.add([
+        disk.name, disk.model, "\(disk.requests)", bytes(disk.bytesRead), bytes(disk.bytesWritten),
+        microseconds(disk.latencyMean), microseconds(disk.latencyP50), microseconds(disk.latencyP99),
+        microseconds(disk.latencyMax), index < contents.count ? contents[index] : "-",
+      ])
+    }
+    let perRequest = requests == 0 ? 0 : Double(messages) / Double(requests)
+    return """
+      \(table.text)
+      simulated \(milliseconds(simulatedNanoseconds / 1000)) ms, wall \(milliseconds(wallMicroseconds)) ms, \
+      \(messages) time messages (\(fixed(perRequest, 2)) per request, \(transport), \
+      \(isSeparate ? "separate" : "embedded")), digest \(digest)
+      """
+  }
+
+  private func microseconds(_ nanoseconds: UInt64) -> String { "\(fixed(Double(nanoseconds) / 1000, 1)) us" }
+  private func milliseconds(_ microseconds: UInt64) -> String { fixed(Double(microseconds) / 1000, 1) }
+
+  private func bytes(_ count: UInt64) -> String {
+    switch count {
+    case 0..<10_240: "\(count) B"
+    case 0..<(10 << 20): "\(count >> 10) KiB"
+    default: "\(count >> 20) MiB"
+    }
+  }
+}
+
+/// A number with so many decimals, without a locale.
+package func fixed(_ value: Double, _ decimals: Int) -> String {
+  var scale = 1.0
+  for _ in 0..<decimals { scale *= 10 }
+  let scaled = UInt64((value.magnitude * scale).rounded())
+  let sign = value < 0 && scaled != 0 ? "-" : ""
+  guard decimals > 0 else { return "\(sign)\(scaled)" }
+  let digits = String(scaled % UInt64(scale))
+  return "\(sign)\(scaled / UInt64(scale))." + String(repeating: "0", count: decimals - digits.count) + digits
+}

@@ -1,0 +1,223 @@
+// The disks and the controller of a run: in this process, or in processes of their own.
+import BlockDevice
+import BlockIO
+import DiskImage
+import Glibc
+import BlockIO
+import Glibc
+import Linux
+import Simulation
+import Telemetry
+import TimeTravel
+
+/// What the nodes of a run need around them.
+protocol RunServices: AnyObject {
+  /// Why the simulation cannot go on, a line each; nil while it can, and after an orderly end.
+  var complaint: [String]? { get }
+  /// Simulated time and requests so far, where they are known.
+  var progress: (time: SimulationTime, requests: UInt64)? { get }
+  /// Ends everything when the nodes have gone: flushes and closes the images.
+  /// - Returns: what the disks and the controller did.
+  func finish(loop: EventLoop) throws(RunError) -> (ServeReport, ControllerReport)
+  /// Ends everything at once.
+  func abandon()
+}
+
+/// The controller and the disks on our own loop: disks cost no message.
+final class EmbeddedServices: RunServices {
+  private let controller: Controller?
+  private let server: DiskServer
+  private var ending: Controller.Ending?
+  private let clientLog: ClientLog
+
+  init(
+    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, registry: FileRegistry,
+    loop: EventLoop, report: @escaping (String) -> Void
+  ) throws(RunError) {
+    do throws(LinuxError) {
+      clientLog = try ClientLog(path: folder.output + "/clients.log")
+    } catch { throw .system(error) }
+    var timing = Timing.realTime
+    switch scenario.timeKeeping {
+    case .off: controller = nil
+    case .infCPU: (timing, controller) = (.infiniteCPU, nil)
+    case .external:
+      var options = Controller.Options()
+      options.transport = scenario.transport
+      options.expectedClients = scenario.nodes.count
+      options.timeAtStart = scenario.timeOfDay
+      options.logDescriptor = clientLog.descriptor.rawValue
+      let path = folder.controllerSocket
+      do throws(LinuxError) {
+        let controller = try Controller(options: options, path: path, loop: loop)
+        timing = .simulated(controller.makeLocalClient(name: diskServerIdentifier))
+        self.controller = controller
+      } catch { throw .service(.socket(path, error)) }
+    }
+    do throws(ServiceError) {
+      server = try DiskServer(disks: disks, timing: timing, registry: registry, loop: loop, report: report)
+    } catch { throw .service(error) }
+    controller?.log = report
+    controller?.onEnd = { [unowned self] in ending = $0 }
+  }
+
+  var complaint: [String]? {
+    if case .stuck(let lines) = ending { lines } else { nil }
+  }
+
+  var progress: (time: SimulationTime, requests: UInt64)? {
+    (controller?.now ?? .zero, server.disks.reduce(0) { $0 + $1.device.statistics.requests })
+  }
+
+  func finish(loop: EventLoop) throws(RunError) -> (ServeReport, ControllerReport) {
+    // The nodes' sockets are closed; let the loop see that, so that sessions end in order.
+    do throws(LinuxError) {
+      while server.isBusy, try loop.runOnce(timeout: 1000) {}
+    } catch { throw .system(error) }
+    let time = controller?.now ?? .zero
+    let losses = server.close()
+    guard losses.isEmpty else { throw .simulation(losses) }
+    return (
+      ServeReport(server), ControllerReport(messages: controller?.messageCount ?? 0, time: time.nanoseconds)
+    )
+  }
+
+  func abandon() { _ = server.close() }
+}
+
+/// `ttblk controller` and `ttblk serve`, each a process of its own, as somebody would start them by hand.
+final class SeparateServices: RunServices {
+  private var controller: ChildProcess?
+  private let server: ChildProcess
+  private let controllerReport: String
+  private let serveReport: String
+  private let serveLog: String
+
+  init(
+    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, executable: String
+  ) throws(RunError) {
+    controllerReport = folder.scratch + "/controller.toml"
+    serveReport = folder.scratch + "/disks.toml"
+    serveLog = folder.output + "/disks.log"
+    do throws(LinuxError) {
+      var timeTravel = "off"
+      switch scenario.timeKeeping {
+      case .off: break
+      case .infCPU: timeTravel = "inf-cpu"
+      case .external:
+        timeTravel = "external=" + folder.controllerSocket
+        controller = try startAndAwaitReady(
+          executable,
+          [
+            "controller", "--socket", folder.controllerSocket, "--clients", "\(scenario.nodes.count + 1)",
+            "--transport", scenario.transport.rawValue, "--time-at-start", "\(scenario.timeOfDay)", "--log",
+            folder.output + "/clients.log", "--report", controllerReport,
+          ], log: folder.output + "/controller.log")
+      }
+      let configuration = folder.scratch + "/serve.toml"
+      try writeFile(configuration, disks.map(\.toml).joined(separator: "\n"))
+      server = try startAndAwaitReady(
+        executable,
+        [
+          "serve", "--config", configuration, "--time-travel", timeTravel, "--time-travel-id",
+          "\(diskServerIdentifier)", "--report", serveReport,
+        ], log: serveLog)
+    } catch { throw .system(error) }
+  }
+
+  var complaint: [String]? {
+    if let status = server.poll(), status != .exited(0) { return ["the disks' process ended with \(status)"] }
+    if let status = controller?.poll(), status != .exited(0) {
+      return ["the controller's process ended with \(status)"]
+    }
+    return nil
+  }
+
+  var progress: (time: SimulationTime, requests: UInt64)? { nil }
+
+  func finish(loop: EventLoop) throws(RunError) -> (ServeReport, ControllerReport) {
+    // The controller ends by itself when no node is left, and the disks with it; without one they need a word.
+    if controller == nil { server.signal(SIGTERM) }
+    for process in [controller, server].compactMap({ $0 }) { awaitEnd(process) }
+    if let complaint { throw .simulation(complaint) }
+    do throws(ConfigurationError) {
+      return (
+        try ServeReport(path: serveReport),
+        controller == nil ? ControllerReport(messages: 0, time: 0) : try ControllerReport(path: controllerReport)
+      )
+    } catch { throw .configuration(error) }
+  }
+
+  func abandon() {
+    server.signal(SIGTERM)
+    awaitEnd(server)
+    controller?.kill()
+  }
+
+  private func awaitEnd(_ process: ChildProcess) {
+    var entry = pollfd(fd: process.descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+    if poll(&entry, 1, 10_000) > 0 { process.poll() }
+    process.kill()
+  }
+}
+
+/// The disks' name at the controller: they come before all nodes, at any one time.
+private let diskServerIdentifier: UInt64 = 0
+
+/// Starts one of our own commands, and waits for its first line.
+private func startAndAwaitReady(
+  _ executable: String, _ arguments: [String], log: String
+) throws(LinuxError) -> ChildProcess {
+  let errors = Descriptor(
+    owning: try retrying("create", log) { open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644) })
+  let nothing = Descriptor(owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
+  let pipe = try Descriptor.pipe()
+  let reader = try pipe.reader.duplicate()
+  let process = try ChildProcess(
+    path: executable, arguments: arguments, input: nothing.rawValue, output: pipe.writer.rawValue,
+    error: errors.rawValue)
+  try reader.setNonblocking(true)
+  var entries = [
+    pollfd(fd: reader.rawValue, events: Int16(POLLIN), revents: 0),
+    pollfd(fd: process.descriptor.rawValue, events: Int16(POLLIN), revents: 0),
+  ]
+  _ = try retrying("poll", executable) { poll(&entries, 2, 10_000) }
+  var first: UInt8 = 0
+  guard read(reader.rawValue, &first, 1) == 1 else {
+    process.kill()
+    let said = (try? readFile(log, limit: 1 << 16)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    let line = said.split(separator: "\n").last ?? "it did not say why"
+    throw LinuxError("start", "ttblk \(arguments[0]): \(line)", code: ECHILD)
+  }
+  return process
+}
+
+extension DiskConfiguration {
+  /// As `ttblk serve --config` reads it.
+  var toml: String {
+    """
+    [[disk]]
+    name = \(tomlString(name))
+    image = \(tomlString(image))
+    socket = \(tomlString(socket))
+    model = \(tomlString(model))
+    readonly = \(isReadOnly)
+    \(format.map { "format = \"\($0.rawValue)\"" } ?? "")
+
+    """
+  }
+
+  private func tomlString(_ text: String) -> String {
+    var quoted = "\""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"", "\\": quoted += "\\\(scalar)"
+      case _ where scalar.value < 32 || scalar.value == 127:
+        let digits = String(scalar.value, radix: 16)
+        quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+      default: quoted.unicodeScalars.append(scalar)
+      }
+    }
+    return quoted + "\""
+  }
+}

@@ -1,0 +1,200 @@
+// From a scenario to its report.
+import BlockIO
+import DiskImage
+import Glibc
+package import Linux
+import Simulation
+import Telemetry
+import TimeTravel
+
+/// Runs scenarios: makes overlays, starts everything, waits for the nodes, and leaves no process behind.
+package struct Runner {
+  package struct Options {
+    /// The folder for overlays, consoles and the report.
+    package var output: String
+    /// Controller and disks as processes of their own.
+    package var isSeparate = false
+    /// The `ttblk` program, for the processes of a separate run.
+    package var executable = "/proc/self/exe"
+    /// The library that seeds the guests' entropy; nil takes the one of the newest guest.
+    package var preload: String?
+    /// Where a run whose parties take turns stays; the others go where the kernel puts them.
+    package var processor = Processor.present
+    /// Whether every disk is read to its end for its hash.
+    package var hashesDisks = true
+
+    package init(output: String) { self.output = output }
+  }
+
+  /// Which processor a run uses.
+  package enum Processor: Equatable, Sendable {
+    /// The one it was started on.
+    case present
+    case number(Int)
+    /// All.
+    case any
+  }
+
+  /// How far a run is.
+  package struct Progress {
+    package var time: UInt64?
+    package var requests: UInt64?
+    package var nodesRunning: Int
+    package var wallMicroseconds: UInt64
+  }
+
+  private let scenario: Scenario
+  private let options: Options
+  /// Called a few times a second.
+  package var onProgress: ((Progress) -> Void)?
+  /// Called for each line of a node's console.
+  package var onConsoleLine: ((_ node: String, _ line: Substring) -> Void)?
+  /// Takes one line for each thing that goes wrong on the way.
+  package var report: (String) -> Void = { _ in }
+
+  package init(_ scenario: Scenario, options: Options) {
+    self.scenario = scenario
+    self.options = options
+  }
+
+  /// Runs to the end, or throws what went wrong first; either way nothing is left running.
+  package func run(signals: borrowing Signals) throws(RunError) -> RunReport {
+    do throws(ConfigurationError) { try scenario.validate() } catch { throw .configuration(error) }
+    let preload = try findPreload()
+    let folder = try RunFolder(output: options.output)
+    let registry = FileRegistry()
+    var disks: [DiskConfiguration] = []
+    for node in scenario.nodes {
+      for disk in node.disks {
+        disks.append(try folder.prepare(disk, of: node, index: disks.count, registry: registry))
+      }
+    }
+    let started = monotonicMicroseconds()
+    let outcome: Result<RunReport, RunError>
+    do throws(RunError) {
+      outcome = .success(try simulate(disks, folder, registry, preload, signals, started))
+    } catch {
+      outcome = .failure(error)
+    }
+    var result = try outcome.get()
+    if options.hashesDisks { try result.hashDisks(disks) }
+    do throws(LinuxError) {
+      try writeFile(folder.output + "/report.json", result.json.indented + "\n")
+    } catch { throw .system(error) }
+    return result
+  }
+
+  private func simulate(
+    _ disks: [DiskConfiguration], _ folder: RunFolder, _ registry: FileRegistry, _ preload: String,
+    _ signals: borrowing Signals, _ started: UInt64
+  ) throws(RunError) -> RunReport {
+    let loop: EventLoop
+    let affinity: ProcessorAffinity?
+    do throws(LinuxError) {
+      loop = try EventLoop()
+      affinity = try pin()
+    } catch { throw .system(error) }
+    defer { withExtendedLifetime(affinity) {} }
+    let services: any RunServices =
+      options.isSeparate
+      ? try SeparateServices(scenario, disks: disks, folder: folder, executable: options.executable)
+      : try EmbeddedServices(
+        scenario, disks: disks, folder: folder, registry: registry, loop: loop, report: report)
+    do throws(RunError) {
+      let nodes = try startNodes(folder, preload, loop)
+      let nodesStarted = monotonicMicroseconds()
+      try waitForNodes(nodes, services, loop, signals, started)
+      let nodesEnded = nodes.map(\.endTime).max() ?? nodesStarted
+      let (serve, controller) = try services.finish(loop: loop)
+      return RunReport(
+        scenario, isSeparate: options.isSeparate, serve: serve, controller: controller,
+        wallMicroseconds: nodesEnded - nodesStarted)
+    } catch {
+      services.abandon()
+      throw error
+    }
+  }
+
+  private func startNodes(
+    _ folder: RunFolder, _ preload: String, _ loop: EventLoop
+  ) throws(RunError) -> [NodeProcess] {
+    var nodes: [NodeProcess] = []
+    var firstDisk = 0
+    do throws(LinuxError) {
+      try makeDirectory(folder.scratch + "/uml")
+      for (index, node) in scenario.nodes.enumerated() {
+        let command = KernelArguments(
+          node: node, identifier: UInt64(index + 1),
+          diskSockets: node.disks.indices.map { folder.socketName(ofDisk: firstDisk + $0) }, scenario: scenario,
+          folder: folder)
+        firstDisk += node.disks.count
+        try command.prepare()
+        let process = try NodeProcess(command, preload: preload, loop: loop)
+        if let onConsoleLine { process.onLine = { onConsoleLine(node.name, $0) } }
+        nodes.append(process)
+      }
+    } catch { throw .system(error) }
+    return nodes
+  }
+
+  /// Waits until every node has ended; the first one that ends badly ends the run.
+  private func waitForNodes(
+    _ nodes: [NodeProcess], _ services: any RunServices, _ loop: EventLoop, _ signals: borrowing Signals,
+    _ started: UInt64
+  ) throws(RunError) {
+    var isInterrupted = false
+    var reported: UInt64 = 0
+    do throws(LinuxError) {
+      let token = try loop.add(signals.descriptor.rawValue) { isInterrupted = true }
+      defer { loop.remove(token) }
+      while nodes.contains(where: { $0.outcome == nil }), !isInterrupted {
+        try loop.runOnce(timeout: 100)
+        if nodes.contains(where: \.hasFailed) || services.complaint != nil { break }
+        let now = monotonicMicroseconds()
+        guard now - reported >= 100_000 else { continue }
+        reported = now
+        for node in nodes { node.enforceLimit() }
+        let progress = services.progress
+        onProgress?(
+          Progress(
+            time: progress?.time.nanoseconds, requests: progress?.requests,
+            nodesRunning: nodes.count { $0.outcome == nil }, wallMicroseconds: now - started))
+      }
+    } catch { throw .system(error) }
+    let failures = nodes.compactMap(\.failure)
+    for node in nodes { node.stop("stopped") }
+    if !failures.isEmpty { throw .nodes(failures) }
+    if isInterrupted { throw .interrupted }
+    if let complaint = services.complaint { throw .simulation(complaint) }
+  }
+
+  /// Under external time travel only one party runs at a time, and a single node is but one party.
+  private func pin() throws(LinuxError) -> ProcessorAffinity? {
+    guard scenario.timeKeeping == .external || (scenario.timeKeeping == .infCPU && scenario.nodes.count == 1) else {
+      return nil
+    }
+    switch options.processor {
+    case .present: return try ProcessorAffinity()
+    case .number(let number): return try ProcessorAffinity(processor: number)
+    case .any: return nil
+    }
+  }
+
+  private func findPreload() throws(RunError) -> String {
+    let path = options.preload ?? guestDirectory(environment: environmentVariable) + "/libttblk-guest.so"
+    guard fileExists(path) else {
+      throw .configuration(
+        ConfigurationError("'\(path)', which seeds the guests' entropy, does not exist: run images/guest/build.sh"))
+    }
+    return path
+  }
+}
+
+extension NodeProcess {
+  var hasFailed: Bool { failure != nil }
+
+  /// One line that names the node, if it ended badly.
+  var failure: String? {
+    if case .failed(let reason) = outcome { "node '\(node.name)' \(reason)" } else { nil }
+  }
+}

@@ -1,0 +1,130 @@
+// Disks, their clients and simulated time, on one loop.
+import BlockDevice
+package import BlockIO
+package import DiskImage
+import DiskModel
+package import Linux
+import Simulation
+package import Telemetry
+package import TimeTravel
+import VhostUser
+import VirtioBlock
+
+/// How simulated time is kept, and so when requests complete.
+package enum Timing {
+  /// No simulated time: requests complete as fast as they can.
+  case realTime
+  /// The guest's clock moves only by its own reads: requests complete inside the kick, and cost nothing.
+  case infiniteCPU
+  /// A controller gives turns: requests complete inside the kick without a model, and at the model's time with one.
+  case simulated(any SimulationClient)
+}
+
+/// Serves disks over vhost-user. One disk has one client at a time.
+///
+/// Everything of a simulation hangs off this value and its loop: order is a property of the structure.
+package final class DiskServer {
+  package let log: CompletionLog
+  package private(set) var disks: [ServedDisk] = []
+  private let timing: Timing
+  private let clock: any Clock
+  /// In the middle of a turn: calls were made whose replies have not come.
+  private var isHoldingTurn = false
+
+  /// Opens every image and listens on every socket; what was opened is closed again if one of them fails.
+  /// - Parameter report: takes one line for each thing that goes wrong later.
+  package init(
+    disks configurations: [DiskConfiguration], timing: Timing, registry: FileRegistry, loop: EventLoop,
+    report: @escaping (String) -> Void
+  ) throws(ServiceError) {
+    self.timing = timing
+    log = CompletionLog()
+    switch timing {
+    case .realTime, .infiniteCPU: clock = StandingClock()
+    case .simulated(let client): clock = client
+    }
+    for (index, configuration) in configurations.enumerated() {
+      let model: (any DiskModel)?
+      do throws(DiskModelError) { model = try configuration.makeModel() } catch {
+        throw .configuration(ConfigurationError("disk '\(configuration.name)': \(error)"))
+      }
+      if let model, !timing.chargesTime {
+        throw .configuration(
+          ConfigurationError(
+            "disk '\(configuration.name)': model \(model.specification) needs external time travel: "
+              + "\(timing.name) has nobody to charge it to; use model=zero"))
+      }
+      disks.append(
+        try ServedDisk(
+          configuration, identifier: UInt32(index), model: model, clock: clock, options: timing.sessionOptions,
+          log: log, registry: registry, loop: loop, report: report))
+    }
+    for disk in disks { disk.onCallsSettled = { [unowned self] in finishTurnIfSettled() } }
+    if case .simulated(let client) = timing {
+      client.onTurn = { [unowned self] in takeTurn() }
+    }
+  }
+
+  /// Whether any client is connected.
+  package var isBusy: Bool { disks.contains { $0.isConnected } }
+
+  /// Flushes and closes every image; a line for each that could not be.
+  package func close() -> [String] { disks.compactMap { $0.close() } }
+
+  private func takeTurn() {
+    let now = clock.now
+    isHoldingTurn = true
+    // In the order of the disks: the order of events that happen at one time.
+    for disk in disks { if let wake = disk.device.nextWake, wake <= now { disk.backend.advance(to: now) } }
+    finishTurnIfSettled()
+  }
+
+  /// The turn goes on only when every guest has seen its interrupt: then it has asked for its own turn.
+  private func finishTurnIfSettled() {
+    guard isHoldingTurn, case .simulated(let client) = timing, disks.allSatisfy({ $0.callsAwaitingReply == 0 })
+    else { return }
+    isHoldingTurn = false
+    client.finishTurn(next: disks.compactMap { $0.device.nextWake }.min())
+  }
+}
+
+extension Timing {
+  /// Whether somebody can be charged a latency.
+  fileprivate var chargesTime: Bool { if case .simulated = self { true } else { false } }
+
+  fileprivate var name: String {
+    switch self {
+    case .realTime: "real time"
+    case .infiniteCPU: "inf-cpu"
+    case .simulated: "external time travel"
+    }
+  }
+
+  /// In band only under time travel: descriptors have no order, but they are far cheaper.
+  fileprivate var sessionOptions: SessionOptions {
+    switch self {
+    case .realTime: SessionOptions(inBand: false)
+    case .infiniteCPU: SessionOptions(inBand: true, callReply: .afterKickReply)
+    case .simulated: SessionOptions(inBand: true, callReply: .beforeKickReply)
+    }
+  }
+}
+
+/// Why disks could not be served.
+package enum ServiceError: Error, CustomStringConvertible {
+  case configuration(ConfigurationError)
+  case image(DiskImageError)
+  /// The socket of this disk.
+  case socket(String, LinuxError)
+  /// The controller at this path.
+  case controller(String, TimeTravelError)
+
+  package var description: String {
+    switch self {
+    case .configuration(let error): error.description
+    case .image(let error): error.description
+    case .socket(let path, let error): describeSocketFailure(path, error)
+    case .controller(let path, let error): "no controller at '\(path)': \(error)"
+    }
+  }
+}

@@ -1,0 +1,59 @@
+// `ttblk serve`: disks for clients of other processes, until a signal or the end of the simulation.
+import BlockIO
+import Glibc
+package import Linux
+import Simulation
+
+import TimeTravel
+
+/// How `ttblk serve` keeps time.
+package enum TimeTravelMode: Sendable {
+  case off
+  case infiniteCPU
+  case external(controller: String, identifier: UInt64)
+}
+
+/// Serves disks until the controller ends the simulation, or a signal comes.
+package final class ServeLoop {
+  package let server: DiskServer
+  private let loop: EventLoop
+  private let client: Client?
+  private var failure: TimeTravelError?
+
+  /// Opens, listens, and then connects to the controller.
+  package init(
+    disks: [DiskConfiguration], mode: TimeTravelMode, loop: EventLoop, report: @escaping (String) -> Void
+  ) throws(ServiceError) {
+    self.loop = loop
+    let timing: Timing
+    switch mode {
+    case .off: (timing, client) = (.realTime, nil)
+    case .infiniteCPU: (timing, client) = (.infiniteCPU, nil)
+    case .external(let controller, let identifier):
+      do throws(TimeTravelError) {
+        let client = try Client(controllerPath: controller, identifier: identifier, loop: loop)
+        (timing, self.client) = (.simulated(client), client)
+      } catch { throw .controller(controller, error) }
+    }
+    server = try DiskServer(disks: disks, timing: timing, registry: FileRegistry(), loop: loop, report: report)
+    client?.onFailure = { [unowned self] error in failure = error }
+  }
+
+  /// Time-travel messages of this process.
+  package var messageCount: UInt64 { client?.messageCount ?? 0 }
+
+  /// Runs until the end.
+  /// - Returns: nil for an orderly end: a signal, or a controller that went when no guest was connected any more.
+  package func run(signals: borrowing Signals) throws(LinuxError) -> String? {
+    var isStopping = false
+    let descriptor = signals.descriptor.rawValue
+    let token = try loop.add(descriptor) { isStopping = true }
+    defer { loop.remove(token) }
+    while !isStopping, failure == nil { try loop.runOnce() }
+    if let failure {
+      if case .disconnected = failure, !server.isBusy { return nil }
+      return "the controller ended the simulation: \(failure)"
+    }
+    return nil
+  }
+}

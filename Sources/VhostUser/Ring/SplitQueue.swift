@@ -1,0 +1,167 @@
+// The device's side of a split virtqueue.
+import CLinux
+import Glibc
+
+/// Takes chains from a split ring and gives them back (virtio 1.2 §2.7).
+///
+/// | area | layout, little-endian |
+/// |-|-|
+/// | descriptors | `num` times `u64 address; u32 count; u16 flags; u16 next` |
+/// | available | `u16 flags; u16 index; u16 ring[num]; u16 usedEvent` |
+/// | used | `u16 flags; u16 index; { u32 head; u32 written }[num]; u16 availableEvent` |
+///
+/// Rules: the available index is loaded with acquire before the entries that it covers; a descriptor is read once,
+/// into registers; used entries are stored before the used index, which is stored with release; then a full fence
+/// before the driver's wish to be called is read, and a full fence between our wish to be kicked and the last look at
+/// the available index. A bad chain costs that chain (returned with 0 bytes written), a ring that contradicts itself
+/// is broken for good. All storage is allocated at the start.
+///
+/// Guarantees that are not made: without the event index the driver is never asked to keep its kicks to itself.
+package struct SplitQueue: ~Copyable {
+  /// What `next()` found.
+  package enum Step {
+    /// A request, to be completed exactly once.
+    case chain(Chain)
+    /// A chain that was refused and has been put into the used ring already, not yet published.
+    case refused(ChainFault, head: UInt16)
+    /// Nothing; the driver has been asked to kick when there is more.
+    case empty
+    /// The ring contradicts itself: it serves nothing any more.
+    case broken(RingFault)
+  }
+
+  /// Number of descriptors, a power of two up to 32768.
+  package let size: UInt16
+  /// The available index that is taken next.
+  package private(set) var nextAvailable: UInt16
+  /// The used index that is filled next.
+  package internal(set) var nextUsed: UInt16
+  /// The used index that the driver sees.
+  package internal(set) var publishedUsed: UInt16
+  /// Set once, by the first contradiction.
+  package private(set) var fault: RingFault?
+  /// Chains that were taken and whose used entries are not published yet; never more than `size`.
+  package internal(set) var outstanding = 0
+
+  let usesEventIndex: Bool
+  let allowsIndirect: Bool
+  var memory: GuestMemory
+  // SAFETY: valid for the lengths of the three areas as long as `memory` lives.
+  var descriptors: UnsafeMutableRawPointer
+  var available: UnsafeMutableRawPointer
+  var used: UnsafeMutableRawPointer
+  private var seenAvailable: UInt16
+  /// The used index at the last decision about a call; nil: the next one is needed in any case.
+  var decidedUsed: UInt16?
+  /// One byte per head that the device holds.
+  let held: UnsafeMutableBufferPointer<Bool>
+  let pieces: UnsafeMutableBufferPointer<iovec>
+  let indirectLimit: Int
+
+  /// Starts a ring.
+  /// - Parameters:
+  ///   - addresses: in the front-end's address space; checked for containment and alignment.
+  ///   - base: the available index to begin with. The used index is the one in memory.
+  package init(
+    size: UInt16, addresses: VringAddress, base: UInt16, features: UInt64, memory: GuestMemory
+  ) throws(VhostUserError) {
+    let areas = try SplitQueue.translate(addresses, size: size, memory: memory)
+    self.size = size
+    self.memory = memory
+    (descriptors, available, used) = areas
+    usesEventIndex = features & RingFeatures.eventIndex != 0
+    allowsIndirect = features & RingFeatures.indirectDescriptors != 0
+    nextAvailable = base
+    seenAvailable = base
+    nextUsed = UInt16(littleEndian: CLinux_load16(used + 2))
+    publishedUsed = nextUsed
+    held = .allocate(capacity: Int(size))
+    held.initialize(repeating: false)
+    indirectLimit = max(Int(size), Limits.indirectTable)
+    pieces = .allocate(capacity: Int(size) + indirectLimit + Limits.extraPieces)
+    CLinux_store16(used, 0)
+  }
+
+  deinit {
+    held.deallocate()
+    pieces.deallocate()
+  }
+
+  /// Where the three areas are in our memory.
+  /// - Throws: `queueSize`, `ringAddress` or `ringAlignment`.
+  package static func translate(
+    _ addresses: VringAddress, size: UInt16, memory: GuestMemory
+  ) throws(VhostUserError) -> (
+    descriptors: UnsafeMutableRawPointer, available: UnsafeMutableRawPointer, used: UnsafeMutableRawPointer
+  ) {
+    guard size > 0, size <= Limits.queueSize, size & (size - 1) == 0 else { throw .queueSize(UInt32(size)) }
+    let count = Int(size)
+    return (
+      try area(.descriptors, addresses.descriptors, count: 16 * count, alignment: 16, memory),
+      try area(.available, addresses.available, count: 6 + 2 * count, alignment: 2, memory),
+      try area(.used, addresses.used, count: 6 + 8 * count, alignment: 4, memory)
+    )
+  }
+
+  private static func area(
+    _ part: RingPart, _ address: UInt64, count: Int, alignment: Int, _ memory: GuestMemory
+  ) throws(VhostUserError) -> UnsafeMutableRawPointer {
+    guard let host = memory.area(atUserAddress: address, count: count) else {
+      throw .ringAddress(part, address)
+    }
+    guard Int(bitPattern: host) & (alignment - 1) == 0 else { throw .ringAlignment(part, address) }
+    return host
+  }
+
+  /// Goes on in another memory, or at other addresses, without losing count.
+  package mutating func relocate(_ addresses: VringAddress, memory: GuestMemory) throws(VhostUserError) {
+    (descriptors, available, used) = try SplitQueue.translate(addresses, size: size, memory: memory)
+    self.memory = memory
+  }
+
+  /// Whether the driver has made something available that has not been taken; asks for no kick.
+  package var hasAvailable: Bool {
+    fault == nil && UInt16(littleEndian: CLinux_load16(available + 2)) != nextAvailable
+  }
+
+  /// Takes the next chain.
+  package mutating func next() -> Step {
+    if let fault { return .broken(fault) }
+    if seenAvailable == nextAvailable {
+      seenAvailable = UInt16(littleEndian: CLinux_load16_acquire(available + 2))
+      if seenAvailable == nextAvailable {
+        guard usesEventIndex else { return .empty }
+        CLinux_store16(used + 4 + 8 * Int(size), nextAvailable.littleEndian)
+        CLinux_fence()
+        seenAvailable = UInt16(littleEndian: CLinux_load16_acquire(available + 2))
+        if seenAvailable == nextAvailable { return .empty }
+      }
+      let jump = seenAvailable &- nextAvailable
+      if jump > size { return fail(.availableJump(jump)) }
+    }
+    // A driver that has given us every descriptor has none left to make available.
+    if outstanding >= Int(size) { return fail(.availableJump(UInt16(truncatingIfNeeded: outstanding + 1))) }
+    let slot = Int(nextAvailable & (size - 1))
+    let head = UInt16(littleEndian: CLinux_load16(available + 4 + 2 * slot))
+    guard head < size else { return fail(.headOutsideTable(head)) }
+    nextAvailable &+= 1
+    outstanding += 1
+    if held[Int(head)] {
+      put(head, written: 0)
+      return .refused(.headInUse(head), head: head)
+    }
+    var chain: Chain?
+    if let fault = gather(head, into: &chain) {
+      put(head, written: 0)
+      return .refused(fault, head: head)
+    }
+    guard let chain else { return .empty }
+    held[Int(head)] = true
+    return .chain(chain)
+  }
+
+  private mutating func fail(_ fault: RingFault) -> Step {
+    self.fault = fault
+    return .broken(fault)
+  }
+}

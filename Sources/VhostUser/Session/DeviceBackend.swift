@@ -1,0 +1,57 @@
+// What a session asks of a device, and how it is set up.
+
+/// A device behind a session.
+///
+/// Every method is called on the loop's thread, from inside a handler of the session, and none of them may run the
+/// loop. All may use the session's `nextChain`, `complete`, `publishAndSignal` and `writeByte`.
+package protocol DeviceBackend: AnyObject {
+  /// The device's own virtio feature bits; the session adds the ring's.
+  var deviceFeatures: UInt64 { get }
+  /// How many rings there are, 1 to `Limits.queues`.
+  var queueCount: Int { get }
+  /// The configuration space as the driver sees it now; at most `Limits.configurationBytes`.
+  var configurationSpace: [UInt8] { get }
+  /// The driver writes to the configuration space; false refuses.
+  func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool
+  /// The driver took these of the offered features; 0 after a reset.
+  func negotiated(features: UInt64, session: Session)
+  /// There may be chains in this ring: take them until `nextChain` returns nil, complete some or all.
+  ///
+  /// What is completed before the return is published by the session, and the driver is called if it wants to be.
+  func queueNotified(_ index: Int, session: Session)
+  /// This ring stops: complete what was taken from it (the session publishes it), or forget it.
+  /// After the return none of its chains may be completed any more, and no memory of theirs be touched.
+  func queueStopping(_ index: Int, session: Session)
+  /// The session is over and every descriptor and mapping of it is about to go; `nil` is an orderly end.
+  func sessionEnded(_ session: Session, reason: String?)
+}
+
+/// When the reply to an in-band kick goes out, if calls were made while it was served.
+package enum CallReplyOrder: Sendable {
+  /// After the front-end has answered every call: external time travel with completion inside the kick.
+  case beforeKickReply
+  /// At once: under `inf-cpu` the guest answers calls only after the kick has returned, and would wait for ever;
+  /// and timed completion makes no calls inside a kick.
+  case afterKickReply
+}
+
+/// How a session behaves towards its front-end.
+package struct SessionOptions: Sendable {
+  /// Offer in-band notifications: under time travel, because eventfds have no order. UML takes them whenever offered.
+  package var inBand: Bool
+  /// What a kick's reply waits for; without in-band notifications it means nothing.
+  package var callReply: CallReplyOrder
+
+  package init(inBand: Bool, callReply: CallReplyOrder = .afterKickReply) {
+    self.inBand = inBand
+    self.callReply = callReply
+  }
+
+  /// What is offered: configuration, replies and a channel of ours always, kicks as messages only when asked for.
+  var protocolFeatures: ProtocolFeatures {
+    let always: ProtocolFeatures = [
+      .multipleQueues, .replyAck, .backendChannel, .configuration, .resetDevice, .memorySlots,
+    ]
+    return inBand ? always.union(.inBandNotifications) : always
+  }
+}

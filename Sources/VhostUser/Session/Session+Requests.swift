@@ -1,0 +1,149 @@
+// What each message does.
+import CLinux
+import Glibc
+import Linux
+
+extension Session {
+  /// Does what the message says; returns the payload of its native reply, if it has one.
+  func perform(_ request: FrontEndRequest, _ payload: RawSpan) throws(VhostUserError) -> [UInt8]? {
+    switch request {
+    case .vringKick: try kickArrived(payload)
+    case .getFeatures: return encoded(backend.deviceFeatures | RingFeatures.offered)
+    case .setFeatures: try setFeatures(try Number(parsing: payload).value)
+    case .setOwner: break
+    case .resetOwner: for queue in queues { disable(queue) }
+    case .resetDevice: try resetDevice()
+    case .getProtocolFeatures: return encoded(options.protocolFeatures.rawValue)
+    case .setProtocolFeatures: try setProtocolFeatures(try Number(parsing: payload).value)
+    case .getQueueCount: return encoded(UInt64(queues.count))
+    case .setBackendChannel: try setBackendChannel()
+    case .getConfiguration: return readConfiguration(payload)
+    case .setConfiguration: try writeConfiguration(payload)
+    case .setMemoryTable: try setMemoryTable(payload)
+    case .getMemorySlots: return encoded(UInt64(Limits.regions))
+    case .addMemoryRegion: try addMemoryRegion(payload)
+    case .removeMemoryRegion: try replaceMemory(try memory.removing(try MemoryRegion(parsing: payload)))
+    case .setVringSize: try setSize(try VringState(parsing: payload))
+    case .setVringAddress: try setAddress(try VringAddress(parsing: payload))
+    case .setVringBase: try setBase(try VringState(parsing: payload))
+    case .getVringBase: return try stopAndGetBase(try VringState(parsing: payload))
+    case .setVringKick: try setKick(try VringDescriptor(parsing: payload))
+    case .setVringCall: try setCall(try VringDescriptor(parsing: payload))
+    case .setVringError: try setError(try VringDescriptor(parsing: payload))
+    case .setVringEnable: try setEnabled(try VringState(parsing: payload))
+    }
+    return nil
+  }
+
+  private func encoded(_ value: UInt64) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.appendNative(value)
+    return bytes
+  }
+
+  private func setFeatures(_ value: UInt64) throws(VhostUserError) {
+    let unknown = value & ~(backend.deviceFeatures | RingFeatures.offered)
+    guard unknown == 0 else { throw .featuresNotOffered(unknown) }
+    // The same again happens while rings run; a change means another ring format, so they start anew.
+    guard value != features || !queues.contains(where: \.runs) else { return }
+    for queue in queues { stop(queue) }
+    features = value
+    // Without the protocol's bit there is no SET_VRING_ENABLE: rings are enabled from the start.
+    if value & RingFeatures.protocolFeatures == 0 { for queue in queues { queue.isEnabled = true } }
+    backend.negotiated(features: value, session: self)
+    for queue in queues { try startIfReady(queue) }
+  }
+
+  private func setProtocolFeatures(_ value: UInt64) throws(VhostUserError) {
+    let unknown = value & ~options.protocolFeatures.rawValue
+    guard unknown == 0 else { throw .protocolFeaturesNotOffered(unknown) }
+    protocolFeatures = ProtocolFeatures(rawValue: value)
+  }
+
+  func require(_ feature: ProtocolFeatures) throws(VhostUserError) {
+    guard protocolFeatures.contains(feature) else { throw .notNegotiated(feature) }
+  }
+
+  /// The connection, its memory and its protocol features stay; the rings and the virtio features go.
+  private func resetDevice() throws(VhostUserError) {
+    try require(.resetDevice)
+    for queue in queues {
+      disable(queue)
+      forget(queue)
+    }
+    features = 0
+    backend.negotiated(features: 0, session: self)
+  }
+
+  /// A refused access is answered without a payload.
+  private func readConfiguration(_ payload: RawSpan) -> [UInt8] {
+    let space = backend.configurationSpace
+    do throws(VhostUserError) {
+      var access = try ConfigurationAccess(parsing: payload)
+      let offset = Int(access.offset)
+      guard offset <= space.count, access.bytes.count <= space.count - offset else {
+        throw .configuration(offset: access.offset, count: UInt32(access.bytes.count))
+      }
+      access.bytes = [UInt8](space[offset..<offset + access.bytes.count])
+      var reply: [UInt8] = []
+      access.encode(into: &reply)
+      return reply
+    } catch {
+      log("\(FrontEndRequest.getConfiguration) refused: \(error)")
+      return []
+    }
+  }
+
+  private func writeConfiguration(_ payload: RawSpan) throws(VhostUserError) {
+    let access = try ConfigurationAccess(parsing: payload)
+    guard backend.writeConfiguration(offset: Int(access.offset), bytes: access.bytes) else {
+      throw .configuration(offset: access.offset, count: UInt32(access.bytes.count))
+    }
+  }
+
+  private func setMemoryTable(_ payload: RawSpan) throws(VhostUserError) {
+    let table = try MemoryTable(parsing: payload)
+    try replaceMemory(try GuestMemory(regions: table.regions, descriptors: inboxDescriptors.borrowed))
+  }
+
+  private func addMemoryRegion(_ payload: RawSpan) throws(VhostUserError) {
+    let region = try MemoryRegion(parsing: payload)
+    guard inboxDescriptors.count == 1, let descriptor = inboxDescriptors.borrowed.first else {
+      throw .descriptorCount(inboxDescriptors.count, expected: 1)
+    }
+    try replaceMemory(try memory.adding(region, descriptor: descriptor))
+  }
+
+  /// Puts another memory under the rings; one that is no longer in it stops.
+  private func replaceMemory(_ replacement: GuestMemory) throws(VhostUserError) {
+    memory = replacement
+    for queue in queues where queue.runs {
+      guard let addresses = queue.addresses else { continue }
+      do throws(VhostUserError) {
+        try queue.split?.relocate(addresses, memory: replacement)
+      } catch {
+        log("ring \(queue.index) stops: \(error)")
+        // Its used ring is gone, and whoever holds its chains must not write to it.
+        stop(queue, publishing: false)
+      }
+    }
+    for queue in queues where !queue.runs {
+      do throws(VhostUserError) {
+        try startIfReady(queue)
+      } catch { log("ring \(queue.index) does not start: \(error)") }
+    }
+  }
+
+  private func setBackendChannel() throws(VhostUserError) {
+    try require(.backendChannel)
+    guard inboxDescriptors.count == 1, let descriptor = inboxDescriptors.takeFirst() else {
+      throw .descriptorCount(inboxDescriptors.count, expected: 1)
+    }
+    var kind: CInt = 0
+    var length = socklen_t(MemoryLayout<CInt>.size)
+    guard getsockopt(descriptor.rawValue, SOL_SOCKET, SO_TYPE, &kind, &length) == 0,
+      kind == CInt(SOCK_STREAM.rawValue)
+    else { throw .unsuitableDescriptor("the back-end channel is not a stream socket") }
+    try openChannel(UnixSocket(owning: descriptor))
+  }
+}

@@ -1,0 +1,12 @@
+// ttblk image
+import ArgumentParser
+import DiskImage
+
+struct ImageCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "image",
+    abstract: "Make disk images and look at them.",
+    subcommands: [ImageCreateCommand.self, ImageInfoCommand.self])
+}
+
+extension ImageFormat: ExpressibleByArgument {}

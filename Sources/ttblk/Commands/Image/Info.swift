@@ -1,0 +1,119 @@
+// ttblk image info
+import ArgumentParser
+import BlockIO
+import DiskImage
+import Telemetry
+
+struct ImageInfoCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "info",
+    abstract: "Say what a disk image is.",
+    discussion: """
+      Takes no lock and changes nothing; also of an image that is in use. Ends with 3 when the image cannot be \
+      opened as it is, after saying why and what to do.
+      """)
+
+  @Argument(help: "The disk image.", completion: .file())
+  var file: String
+
+  @Option(help: "The format, instead of a guess.")
+  var format: ImageFormat?
+
+  @Option(help: ArgumentHelp("A backing file to use in place of the header's.", valueName: "file"))
+  var backing: String?
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func run() throws {
+    let options = ImageOptions(format: format, readOnly: true, backing: backing)
+    let info = try ImageInfo(path: file, options: options, registry: FileRegistry())
+    announce(json ? info.json.indented : info.table)
+    if info.cow?.problem != nil { throw ExitCode(ExitCodes.refused.rawValue) }
+  }
+}
+
+extension ImageInfo {
+  fileprivate var json: JSONValue {
+    var members: [JSONValue.Member] = [
+      .init("path", .string(path)),
+      .init("format", .string(format.rawValue)),
+      .init("virtual_size", .unsigned(virtualSize)),
+      .init("file_size", .unsigned(fileSize)),
+      .init("file_allocated", .unsigned(fileAllocated)),
+    ]
+    if let cow { members.append(.init("cow", cow.json)) }
+    return .object(members)
+  }
+
+  fileprivate var table: String {
+    var rows: [(String, String)] = [
+      ("path", path),
+      ("format", cow.map { "\(format.rawValue), version \($0.version)" } ?? format.rawValue),
+      ("disk", bytes(virtualSize)),
+      ("file", "\(bytes(fileSize)), occupies \(bytes(fileAllocated))"),
+    ]
+    if let cow { rows += cow.rows }
+    let width = rows.map(\.0.count).max() ?? 0
+    return rows.map { $0 + String(repeating: " ", count: width - $0.count + 2) + $1 }.joined(separator: "\n")
+  }
+}
+
+extension ImageInfo.COW {
+  fileprivate var json: JSONValue {
+    .object([
+      "version": .string(version),
+      "writable": .bool(isWritable),
+      "sector_size": .unsigned(UInt64(sectorSize)),
+      "alignment": .unsigned(UInt64(alignment)),
+      "bitmap_offset": .unsigned(bitmapOffset),
+      "bitmap_bytes": .unsigned(bitmapBytes),
+      "data_offset": .unsigned(dataOffset),
+      "allocated": .unsigned(allocated),
+      "mixed_pages": .unsigned(mixedPages),
+      "backing": .object([
+        "path": .string(backingPath),
+        "size": .unsigned(backingSize),
+        "modified": .integer(backingModified),
+        "actual_size": actualBackingSize.map { .unsigned($0) } ?? .null,
+        "actual_modified": actualBackingModified.map { .integer($0) } ?? .null,
+      ]),
+      "valid": .bool(problem == nil),
+      "problem": problem.map { .string($0) } ?? .null,
+      "warnings": .array(warnings.map { .string($0) }),
+    ])
+  }
+
+  fileprivate var rows: [(String, String)] {
+    let offsets = "bitmap at \(bitmapOffset) (\(bitmapBytes) bytes), data at \(dataOffset)"
+    var rows: [(String, String)] = [
+      ("layout", "\(offsets), sectors of \(sectorSize), alignment \(alignment)"),
+      ("changed", bytes(allocated)),
+      ("mixed pages", String(mixedPages)),
+      ("backing", backingPath),
+      ("backing size", compare(bytes(backingSize), actualBackingSize.map(bytes))),
+      ("backing time", compare("@\(backingModified)", actualBackingModified.map { "@\($0)" })),
+      ("valid", problem.map { "no: \($0)" } ?? "yes"),
+    ]
+    rows += warnings.map { ("warning", $0) }
+    return rows
+  }
+}
+
+private func compare(_ expected: String, _ actual: String?) -> String {
+  guard let actual else { return "\(expected), now missing" }
+  return expected == actual ? expected : "\(expected), now \(actual)"
+}
+
+/// `1060864 (1.0 MiB)`
+private func bytes(_ count: UInt64) -> String {
+  let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+  guard count >= 1024 else { return "\(count) bytes" }
+  var unit = 0
+  var tenths = count / 1024 * 10 + count % 1024 * 10 / 1024
+  while tenths >= 10240, unit < units.count - 1 {
+    tenths /= 1024
+    unit += 1
+  }
+  return "\(count) bytes (\(tenths / 10).\(tenths % 10) \(units[unit]))"
+}

@@ -1,0 +1,71 @@
+// ttblk image, as a shell runs it.
+import Foundation
+import Testing
+
+@Suite("ttblk image") struct ImageCommandTests {
+  struct Outcome {
+    let code: Int32
+    let output: String
+    let error: String
+  }
+
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ttblk-test-\(UUID())")
+
+  init() throws {
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    let base = folder.appendingPathComponent("base")
+    try Data(count: 1 << 20).write(to: base)
+    try set(base, time: 1_700_000_000)
+  }
+
+  func set(_ file: URL, time: Double) throws {
+    try FileManager.default.setAttributes(
+      [.modificationDate: Date(timeIntervalSince1970: time)], ofItemAtPath: file.path)
+  }
+
+  func ttblk(_ arguments: String...) throws -> Outcome {
+    let process = Process()
+    // The command is built beside the tests.
+    process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+      .appendingPathComponent("ttblk")
+    process.arguments = arguments
+    process.currentDirectoryURL = folder
+    let (output, error) = (Pipe(), Pipe())
+    process.standardOutput = output
+    process.standardError = error
+    try process.run()
+    let texts = [output, error].map {
+      String(decoding: $0.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    }
+    process.waitUntilExit()
+    return Outcome(code: process.terminationStatus, output: texts[0], error: texts[1])
+  }
+
+  @Test("create, info and their exit codes")
+  func createAndInfo() throws {
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let created = try ttblk("image", "create", "a.cow", "--backing", "base")
+    #expect(created.code == 0 && created.output.isEmpty && created.error.isEmpty)
+    let again = try ttblk("image", "create", "a.cow", "--backing", "base")
+    #expect(again.code == 5)
+    #expect(again.error == "ttblk: 'a.cow' exists already: choose another name, or remove it\n")
+    #expect(try ttblk("image", "create", "b.cow").code == 64)
+    #expect(try ttblk("image", "create", "b.cow", "--backing", "absent").code == 1)
+    #expect(try ttblk("image", "create", "b.cow", "--backing", "a.cow").code == 3)
+    #expect(try ttblk("--version").output == "0.1.0\n")
+
+    let table = try ttblk("image", "info", "a.cow")
+    #expect(table.code == 0 && table.output.contains("valid         yes"))
+    let json = try ttblk("image", "info", "--json", "a.cow")
+    let object = try #require(JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any])
+    #expect(object["format"] as? String == "uml-cow" && object["virtual_size"] as? Int == 1 << 20)
+    let cow = try #require(object["cow"] as? [String: Any])
+    #expect(cow["valid"] as? Bool == true && cow["data_offset"] as? Int == 12288)
+    #expect(try ttblk("image", "info", "base").output.contains("raw"))
+
+    try set(folder.appendingPathComponent("base"), time: 1_700_000_005)
+    let stale = try ttblk("image", "info", "a.cow")
+    #expect(stale.code == 3)
+    #expect(stale.output.contains("now @1700000005") && stale.output.contains("touch -d @1700000000"))
+  }
+}
