@@ -61,7 +61,8 @@ package struct AffineModel: DiskModel {
 
   private static func bandwidth(_ text: Substring) -> UInt64? {
     let units: [(String, UInt64)] = [
-      ("GiB/s", 1 << 30), ("MiB/s", 1 << 20), ("KiB/s", 1 << 10), ("GB/s", 1_000_000_000), ("MB/s", 1_000_000),
+      ("GiB/s", 1 << 30), ("MiB/s", 1 << 20), ("KiB/s", 1 << 10), ("GB/s", 1_000_000_000),
+      ("MB/s", 1_000_000),
       ("kB/s", 1_000), ("B/s", 1),
     ]
     guard let (unit, scale) = units.first(where: { text.hasSuffix($0.0) }),

@@ -109,7 +109,8 @@ package struct Runner {
       for (index, node) in scenario.nodes.enumerated() {
         let command = KernelArguments(
           node: node, identifier: UInt64(index + 1),
-          diskSockets: node.disks.indices.map { folder.socketName(ofDisk: firstDisk + $0) }, scenario: scenario,
+          diskSockets: node.disks.indices.map { folder.socketName(ofDisk: firstDisk + $0) },
+          scenario: scenario,
           folder: folder)
         firstDisk += node.disks.count
         try command.prepare()
@@ -156,7 +157,8 @@ package struct Runner {
     let path = options.preload ?? guestDirectory(environment: environmentVariable) + "/libttblk-guest.so"
     guard fileExists(path) else {
       throw .configuration(
-        ConfigurationError("'\(path)', which seeds the guests' entropy, does not exist: run images/guest/build.sh"))
+        ConfigurationError(
+          "'\(path)', which seeds the guests' entropy, does not exist: run images/guest/build.sh"))
     }
     return path
   }
