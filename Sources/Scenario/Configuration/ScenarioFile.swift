@@ -48,7 +48,9 @@ extension Scenario {
       throw table.error("a node boots from 'root' or from 'initramfs', not from both", key: "initramfs")
     }
     node.initramfs = node.root == nil ? initramfs ?? guest + "/initramfs.cpio.gz" : nil
-    if let memory = try table.parsed("memory", as: "a size like \"64M\"", Self.memory) { node.memory = memory }
+    if let memory = try table.parsed("memory", as: "a size like \"64M\"", Self.memory) {
+      node.memory = memory
+    }
     node.arguments = try table.strings("arguments") ?? []
     node.jobs = try table.strings("run") ?? []
     node.script = try table.string("script").map { resolve($0, directory) }
@@ -84,7 +86,8 @@ extension Scenario {
     }
     let isReadOnly = try table.boolean("readonly") ?? false
     var disk = Disk(
-      name: name, source: source, isOverlay: try table.boolean("overlay") ?? !isReadOnly, isReadOnly: isReadOnly)
+      name: name, source: source, isOverlay: try table.boolean("overlay") ?? !isReadOnly,
+      isReadOnly: isReadOnly)
     if let model = try table.string("model") {
       do throws(DiskModelError) { _ = try makeDiskModel(model) } catch {
         throw table.error(error.description, key: "model")

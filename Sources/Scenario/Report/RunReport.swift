@@ -5,7 +5,8 @@ import Glibc
 package import Telemetry
 import TimeTravel
 
-/// The result of a run: per disk what was asked of it and how long it took, and what two equal runs have in common.
+/// The result of a run: per disk what was asked of it and how long it took, and what two equal runs have in
+/// common.
 package struct RunReport {
   package let scenario: String
   package let seed: UInt64
@@ -52,7 +53,8 @@ package struct RunReport {
     do throws(DiskImageError) {
       for configuration in configurations {
         let image = try openImage(
-          path: configuration.image, options: ImageOptions(format: configuration.format, readOnly: true), registry: registry)
+          path: configuration.image, options: ImageOptions(format: configuration.format, readOnly: true),
+          registry: registry)
         contents.append(try hash(image))
         try image.close()
       }

@@ -5,8 +5,8 @@ import Simulation
 
 /// The command line and the environment of a UML kernel.
 ///
-/// A kernel stirs its command line into its entropy (`random_init_early`), so nothing in it may differ from run to
-/// run: it starts in the folder of the run's sockets, and every path is relative to that.
+/// A kernel stirs its command line into its entropy (`random_init_early`), so nothing in it may differ from
+/// run to run: it starts in the folder of the run's sockets, and every path is relative to that.
 struct KernelArguments {
   let node: Scenario.Node
   /// Its name at the controller: the disks are 0, nodes count from 1.
@@ -54,7 +54,8 @@ struct KernelArguments {
   func environment(preload: String) -> [String] {
     var entropy = RandomStream(seed: scenario.seed, name: "entropy/\(node.name)")
     return [
-      "PATH=/usr/bin:/bin", "HOME=\(folder.scratch)", "TERM=dumb", "TMPDIR=\(memoryDirectory)", "LD_PRELOAD=\(preload)",
+      "PATH=/usr/bin:/bin", "HOME=\(folder.scratch)", "TERM=dumb", "TMPDIR=\(memoryDirectory)",
+      "LD_PRELOAD=\(preload)",
       "TTBLK_ENTROPY=\(String(entropy.next(), radix: 16))",
     ]
   }

@@ -3,8 +3,6 @@ import BlockDevice
 import BlockIO
 import DiskImage
 import Glibc
-import BlockIO
-import Glibc
 import Linux
 import Simulation
 import Telemetry
@@ -136,14 +134,16 @@ final class SeparateServices: RunServices {
   var progress: (time: SimulationTime, requests: UInt64)? { nil }
 
   func finish(loop: EventLoop) throws(RunError) -> (ServeReport, ControllerReport) {
-    // The controller ends by itself when no node is left, and the disks with it; without one they need a word.
+    // The controller ends by itself when no node is left, and the disks with it; without one they need a
+    // word.
     if controller == nil { server.signal(SIGTERM) }
     for process in [controller, server].compactMap({ $0 }) { awaitEnd(process) }
     if let complaint { throw .simulation(complaint) }
     do throws(ConfigurationError) {
       return (
         try ServeReport(path: serveReport),
-        controller == nil ? ControllerReport(messages: 0, time: 0) : try ControllerReport(path: controllerReport)
+        controller == nil
+          ? ControllerReport(messages: 0, time: 0) : try ControllerReport(path: controllerReport)
       )
     } catch { throw .configuration(error) }
   }
@@ -170,7 +170,8 @@ private func startAndAwaitReady(
 ) throws(LinuxError) -> ChildProcess {
   let errors = Descriptor(
     owning: try retrying("create", log) { open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644) })
-  let nothing = Descriptor(owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
+  let nothing = Descriptor(
+    owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
   let pipe = try Descriptor.pipe()
   let reader = try pipe.reader.duplicate()
   let process = try ChildProcess(

@@ -125,7 +125,8 @@ package struct Runner {
       for (index, node) in scenario.nodes.enumerated() {
         let command = KernelArguments(
           node: node, identifier: UInt64(index + 1),
-          diskSockets: node.disks.indices.map { folder.socketName(ofDisk: firstDisk + $0) }, scenario: scenario,
+          diskSockets: node.disks.indices.map { folder.socketName(ofDisk: firstDisk + $0) },
+          scenario: scenario,
           folder: folder)
         firstDisk += node.disks.count
         try command.prepare()
@@ -170,7 +171,8 @@ package struct Runner {
 
   /// Under external time travel only one party runs at a time, and a single node is but one party.
   private func pin() throws(LinuxError) -> ProcessorAffinity? {
-    guard scenario.timeKeeping == .external || (scenario.timeKeeping == .infCPU && scenario.nodes.count == 1) else {
+    guard scenario.timeKeeping == .external || (scenario.timeKeeping == .infCPU && scenario.nodes.count == 1)
+    else {
       return nil
     }
     switch options.processor {
@@ -184,7 +186,8 @@ package struct Runner {
     let path = options.preload ?? guestDirectory(environment: environmentVariable) + "/libttblk-guest.so"
     guard fileExists(path) else {
       throw .configuration(
-        ConfigurationError("'\(path)', which seeds the guests' entropy, does not exist: run images/guest/build.sh"))
+        ConfigurationError(
+          "'\(path)', which seeds the guests' entropy, does not exist: run images/guest/build.sh"))
     }
     return path
   }

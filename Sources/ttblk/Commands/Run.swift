@@ -11,11 +11,12 @@ struct RunCommand: ParsableCommand {
     commandName: "run",
     abstract: "Simulate nodes on disks, as a scenario file says.",
     discussion: """
-      Makes the overlays, starts the controller, the disks and the nodes, waits for the nodes to end, and prints per \
-      disk what was asked of it and how long it took in simulated time, the digest of all completions, and a hash of \
-      what each disk holds. Equal scenarios give equal digests and hashes, in every run.
-      The output folder receives overlays, consoles, the clients' log, and report.json; what an earlier run left \
-      there is removed first.
+      Makes the overlays, starts the controller, the disks and the nodes, waits for the nodes to end, and \
+      prints per disk what was asked of it and how long it took in simulated time, the digest of all \
+      completions, and a hash of what each disk holds. Equal scenarios give equal digests and hashes, in \
+      every run.
+      The output folder receives overlays, consoles, the clients' log, and report.json; what an earlier run \
+      left there is removed first.
       """)
 
   @Argument(help: "The scenario, a TOML file.", completion: .file(extensions: ["toml"]))

@@ -10,9 +10,9 @@ struct ServeCommand: ParsableCommand {
     commandName: "serve",
     abstract: "Serve disks to vhost-user clients: UML kernels, QEMU.",
     discussion: """
-      Each disk listens on its own socket and has one client at a time. A model charges its latency in simulated \
-      time, and needs external time travel. Ends on SIGINT or SIGTERM, or with the simulation; then every image \
-      is flushed and closed.
+      Each disk listens on its own socket and has one client at a time. A model charges its latency in \
+      simulated time, and needs external time travel. Ends on SIGINT or SIGTERM, or with the simulation; \
+      then every image is flushed and closed.
       """)
 
   @Option(
@@ -46,7 +46,9 @@ struct ServeCommand: ParsableCommand {
     case "inf-cpu": mode = .infiniteCPU
     case let text where text.hasPrefix("external=") && text.count > 9:
       mode = .external(controller: String(text.dropFirst(9)), identifier: timeTravelId)
-    default: throw CommandFailure(.usage, "--time-travel \(timeTravel): use off, inf-cpu or external=CONTROLLER_SOCKET")
+    default:
+      throw CommandFailure(
+        .usage, "--time-travel \(timeTravel): use off, inf-cpu or external=CONTROLLER_SOCKET")
     }
     let signals = try Signals([SIGINT, SIGTERM, SIGHUP])
     let loop = try EventLoop()
