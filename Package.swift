@@ -71,6 +71,8 @@ let package = Package(
     tests("SimulationTests", ["Simulation"]),
     tests("DiskModelTests", ["DiskModel", "Simulation"]),
     tests("TelemetryTests", ["Telemetry", "Simulation"]),
+    // Real UML kernels; images/guest/build.sh --debian builds them.
+    tests("GuestTests", ["ttblk", "Linux"]),
     tests("TimeTravelTests", ["TimeTravel", "Linux", "CLinux", "Simulation", "TestKit"]),
   ],
   swiftLanguageModes: [.v6],
