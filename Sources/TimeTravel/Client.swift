@@ -142,7 +142,7 @@ package final class Client: SimulationClient {
     attempt { () throws(TimeTravelError) in
       let sequence = try channel.send(operation, time: time)
       while result == nil, state != .failed {
-        let message = try channel.receiveBlocking(during: "in answer to \(operation)")
+        let message = try channel.receiveBlocking(after: "\(operation)")
         if message.operation == .acknowledge {
           // Another sequence number answers nothing that we still wait for.
           if message.sequence == sequence { result = message.time }

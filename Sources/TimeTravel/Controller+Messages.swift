@@ -75,7 +75,7 @@ extension Controller {
     // We hold the runner in a call of ours (it waits for our reply to a kick and serves us meanwhile).
     while runner.expected.contains(where: { $0.sequence == awaited }) {
       do throws(TimeTravelError) {
-        guard let answer = try runner.channel?.receiveBlocking(during: "in answer to FREE_UNTIL") else {
+        guard let answer = try runner.channel?.receiveBlocking(after: "FREE_UNTIL") else {
           return
         }
         handle(answer, from: runner)

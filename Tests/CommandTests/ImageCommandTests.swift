@@ -50,7 +50,7 @@ import Testing
     #expect(again.code == 5)
     #expect(again.error == "ttblk: 'a.cow' exists already: choose another name, or remove it\n")
     #expect(try ttblk("image", "create", "b.cow").code == 64)
-    #expect(try ttblk("image", "create", "b.cow", "--backing", "absent").code == 1)
+    #expect(try ttblk("image", "create", "b.cow", "--backing", "absent").code == 3)
     #expect(try ttblk("image", "create", "b.cow", "--backing", "a.cow").code == 3)
     #expect(try ttblk("--version").output == "0.1.0\n")
 

@@ -23,9 +23,10 @@ struct KernelArguments {
     } else if let root = node.root, let index = node.disks.firstIndex(where: { $0.name == root }) {
       result += ["root=/dev/vd\(driveLetters(index))", node.disks[index].isReadOnly ? "ro" : "rw"]
     }
-    // Only the first console, to our pipe: the others would open terminals. A ubd of nothing, read-only
-    // because nodes may share it: without one UML looks for a file, and complains.
-    result += ["con=null", "con0=null,fd:1", "ssl=null", "ubd0r=/dev/null", "quiet"]
+    // Only the first console, to our pipe: the others would open terminals.
+    result += ["con=null", "con0=null,fd:1", "ssl=null", "quiet"]
+    // Without a ubd UML looks for a file, and complains. Read-only, because nodes may share it.
+    if !node.arguments.contains(where: { $0.hasPrefix("ubd0") }) { result.append("ubd0r=/dev/null") }
     switch scenario.timeKeeping {
     case .external: result.append("time-travel=ext:\(identifier):\(folder.controllerName)")
     case .infCPU: result += ["time-travel=inf-cpu", "time-travel-start=\(scenario.timeOfDay)"]

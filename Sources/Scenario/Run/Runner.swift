@@ -18,10 +18,21 @@ package struct Runner {
     package var executable = "/proc/self/exe"
     /// The library that seeds the guests' entropy; nil takes the one of the newest guest.
     package var preload: String?
+    /// Where a run whose parties take turns stays; the others go where the kernel puts them.
+    package var processor = Processor.present
     /// Whether every disk is read to its end for its hash.
     package var hashesDisks = true
 
     package init(output: String) { self.output = output }
+  }
+
+  /// Which processor a run uses.
+  package enum Processor: Equatable, Sendable {
+    /// The one it was started on.
+    case present
+    case number(Int)
+    /// All.
+    case any
   }
 
   /// How far a run is.
@@ -78,7 +89,12 @@ package struct Runner {
     _ signals: borrowing Signals, _ started: UInt64
   ) throws(RunError) -> RunReport {
     let loop: EventLoop
-    do throws(LinuxError) { loop = try EventLoop() } catch { throw .system(error) }
+    let affinity: ProcessorAffinity?
+    do throws(LinuxError) {
+      loop = try EventLoop()
+      affinity = try pin()
+    } catch { throw .system(error) }
+    defer { withExtendedLifetime(affinity) {} }
     let services: any RunServices =
       options.isSeparate
       ? try SeparateServices(scenario, disks: disks, folder: folder, executable: options.executable)
@@ -151,6 +167,18 @@ package struct Runner {
     if !failures.isEmpty { throw .nodes(failures) }
     if isInterrupted { throw .interrupted }
     if let complaint = services.complaint { throw .simulation(complaint) }
+  }
+
+  /// Under external time travel only one party runs at a time, and a single node is but one party.
+  private func pin() throws(LinuxError) -> ProcessorAffinity? {
+    guard scenario.timeKeeping == .external || (scenario.timeKeeping == .infCPU && scenario.nodes.count == 1) else {
+      return nil
+    }
+    switch options.processor {
+    case .present: return try ProcessorAffinity()
+    case .number(let number): return try ProcessorAffinity(processor: number)
+    case .any: return nil
+    }
   }
 
   private func findPreload() throws(RunError) -> String {

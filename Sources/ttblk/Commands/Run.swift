@@ -36,6 +36,12 @@ struct RunCommand: ParsableCommand {
   @Flag(help: "Controller and disks as processes of their own, instead of in this one.")
   var separate = false
 
+  @Option(
+    help: ArgumentHelp(
+      "The processor to run on, or any. If not given, a run whose parties take turns stays on the present one.",
+      valueName: "n|any"))
+  var cpu: String?
+
   @Flag(help: "Print the report as JSON.")
   var json = false
 
@@ -46,6 +52,15 @@ struct RunCommand: ParsableCommand {
     let folder = output ?? "\(loaded.name).run"
     var options = Runner.Options(output: folder)
     options.isSeparate = separate
+    switch cpu {
+    case nil: break
+    case "any": options.processor = .any
+    case let text?:
+      guard let number = Int(text), number >= 0 else {
+        throw CommandFailure(.usage, "--cpu \(text): the number of a processor, or any")
+      }
+      options.processor = .number(number)
+    }
     let signals = try Signals([SIGINT, SIGTERM, SIGHUP])
     var runner = Runner(loaded, options: options)
     runner.report = warn
