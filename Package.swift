@@ -71,6 +71,7 @@ let package = Package(
     tests("SimulationTests", ["Simulation"]),
     tests("DiskModelTests", ["DiskModel", "Simulation"]),
     tests("TelemetryTests", ["Telemetry", "Simulation"]),
+    tests("TidyTests", []),
     tests("TimeTravelTests", ["TimeTravel", "Linux", "CLinux", "Simulation", "TestKit"]),
   ],
   swiftLanguageModes: [.v6],

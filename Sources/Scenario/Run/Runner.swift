@@ -171,7 +171,8 @@ package struct Runner {
 
   /// Under external time travel only one party runs at a time, and a single node is but one party.
   private func pin() throws(LinuxError) -> ProcessorAffinity? {
-    guard scenario.timeKeeping == .external || (scenario.timeKeeping == .infCPU && scenario.nodes.count == 1) else {
+    guard scenario.timeKeeping == .external || (scenario.timeKeeping == .infCPU && scenario.nodes.count == 1)
+    else {
       return nil
     }
     switch options.processor {

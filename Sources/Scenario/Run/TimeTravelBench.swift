@@ -19,8 +19,8 @@ package struct TimeTravelBench {
   package struct Row {
     package let name: Case
     package let requests: Int
-    /// Messages of the run, less those of a run of as much guest time with half the requests, per request: the
-    /// guest's own timer ticks and its boot are not the disk's.
+    /// Messages of the run, less those of a run of as much guest time with half the requests, per request:
+    /// the guest's own timer ticks and its boot are not the disk's.
     package let messagesPerRequest: Double
     /// Guest time for all requests, as the guest measures it.
     package let guestNanoseconds: UInt64
@@ -54,7 +54,8 @@ package struct TimeTravelBench {
     var baselines: [UInt64] = []
     for one in Case.allCases {
       onRun?("\(one.rawValue), half the requests")
-      baselines.append(try sample(one, requests: requests - requests / 2, slowly: true, signals: signals).messages)
+      baselines.append(
+        try sample(one, requests: requests - requests / 2, slowly: true, signals: signals).messages)
     }
     for round in 1...rounds {
       for (index, one) in Case.allCases.enumerated() {
@@ -71,7 +72,8 @@ package struct TimeTravelBench {
           name: one, requests: requests,
           messagesPerRequest: (Double(all[0].messages) - Double(baselines[index])) / Double(requests / 2),
           guestNanoseconds: all[0].guestNanoseconds,
-          wallMicrosecondsPerRequest: Double(walls[walls.count / 2]) / Double(requests), digest: all[0].digest,
+          wallMicrosecondsPerRequest: Double(walls[walls.count / 2]) / Double(requests),
+          digest: all[0].digest,
           isRepeatable: all.allSatisfy {
             $0.digest == all[0].digest && $0.guestNanoseconds == all[0].guestNanoseconds
               && $0.messages == all[0].messages
@@ -114,7 +116,8 @@ package struct TimeTravelBench {
     let isZero = one == .zeroExternal || one == .zeroInfCPU
     node.disks = [
       Scenario.Disk(
-        name: "disk", source: .blank(64 << 20), isOverlay: true, model: isZero ? "zero" : "affine:\(slowly ? twice : latency)")
+        name: "disk", source: .blank(64 << 20), isOverlay: true,
+        model: isZero ? "zero" : "affine:\(slowly ? twice : latency)")
     ]
     scenario.nodes = [node]
     return scenario
