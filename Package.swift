@@ -72,6 +72,8 @@ let package = Package(
     tests("DiskModelTests", ["DiskModel", "Simulation"]),
     tests("TelemetryTests", ["Telemetry", "Simulation"]),
     tests("TidyTests", []),
+    // Real UML kernels; images/guest/build.sh --debian builds them.
+    tests("GuestTests", ["ttblk", "Linux"]),
     tests("TimeTravelTests", ["TimeTravel", "Linux", "CLinux", "Simulation", "TestKit"]),
   ],
   swiftLanguageModes: [.v6],

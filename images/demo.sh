@@ -63,7 +63,7 @@ run = "io:/dev/ubda,--requests,20"
 arguments = "ubd0=$work/disk.img"
 TOML
   sed 's/2000/20/' "$here/scenarios/reads.toml" >"$work/reads.toml"
-  for try in 1 2 3; do
+  for _ in 1 2 3; do
     # Not kept on one processor: that is for ttblk's guests; ubd's depends on it, as on everything the host does.
     run ubd "$work/ubd.toml" --cpu any >/dev/null
     run reads "$work/reads.toml" >/dev/null

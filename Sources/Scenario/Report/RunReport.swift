@@ -101,11 +101,18 @@ package struct RunReport {
           var members: [JSONValue.Member] = [
             .init("name", .string(disk.name)), .init("model", .string(disk.model)),
           ]
-          members += DiskReport.fields.map { .init($0.name, .unsigned(disk[keyPath: $0.path])) }
+          members += DiskReport.fields.map { .init(camelCase($0.name), .unsigned(disk[keyPath: $0.path])) }
           if index < contents.count { members.append(.init("contents", .string(contents[index]))) }
           return .object(members)
         }),
     ])
+  }
+
+  /// `bytes-read` as JSON has it: `bytesRead`.
+  private func camelCase(_ name: String) -> String {
+    name.split(separator: "-").enumerated().map { index, word in
+      index == 0 ? String(word) : word.prefix(1).uppercased() + word.dropFirst()
+    }.joined()
   }
 
   /// The report for people.

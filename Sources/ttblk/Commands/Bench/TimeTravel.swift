@@ -14,7 +14,7 @@ struct BenchTimeTravelCommand: ParsableCommand {
       Boots the guest of images/guest/build.sh and reads 4 KiB at a time, O_DIRECT, one request at a time: \
       message mode and shared memory, controller and disks as processes of their own and embedded, and the \
       zero model under external time travel and inf-cpu. Messages are those of the requests alone, without \
-      the guest's boot and timer ticks; they, guest time and digest are exact; wall time is this machine's, \
+      the guest's boot and timer ticks; they, guest time and digest are exact. Wall time is this machine's: \
       the median of all rounds, which alternate between the cases.
       """)
 
