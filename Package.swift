@@ -71,6 +71,7 @@ let package = Package(
     tests("SimulationTests", ["Simulation"]),
     tests("DiskModelTests", ["DiskModel", "Simulation"]),
     tests("TelemetryTests", ["Telemetry", "Simulation"]),
+    tests("TidyTests", []),
     // Real UML kernels; images/guest/build.sh --debian builds them.
     tests("GuestTests", ["ttblk", "Linux"]),
     tests("TimeTravelTests", ["TimeTravel", "Linux", "CLinux", "Simulation", "TestKit"]),

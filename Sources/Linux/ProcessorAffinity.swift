@@ -4,8 +4,8 @@ import Glibc
 
 /// Keeps this thread, and what it starts, on one processor; where it was before when the owner goes.
 ///
-/// Where only one of several processes can run at a time, handing the turn to a sleeping processor costs more than
-/// anything done with it.
+/// Where only one of several processes can run at a time, handing the turn to a sleeping processor costs more
+/// than anything done with it.
 package final class ProcessorAffinity {
   private var former = [UInt64](repeating: 0, count: 16)
 

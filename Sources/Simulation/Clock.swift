@@ -3,7 +3,7 @@
 /// Simulated time as a device sees it.
 ///
 /// Names one party of the simulation. Implemented by the controller client (another process decides), by the
-/// embedded controller (we decide), and by `RealTimeClock` where no time is simulated.
+/// embedded controller (we decide), and by `StandingClock` where no time is simulated.
 package protocol Clock: AnyObject {
   /// The present. Valid while somebody holds the turn; may cost a message to the controller.
   var now: SimulationTime { get }

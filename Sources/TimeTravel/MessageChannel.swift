@@ -34,7 +34,8 @@ package struct MessageChannel: ~Copyable {
 
   /// The next message, if one is there now.
   ///
-  /// Peers send 16 bytes by one call, so that fewer than 16 is a short write of a broken peer, not a slow one.
+  /// Peers send 16 bytes by one call, so that fewer than 16 is a short write of a broken peer, not a slow
+  /// one.
   package mutating func receive() throws(TimeTravelError) -> Message? {
     let message = try Self.receiveWhole { (bytes) throws(LinuxError) -> Int in try socket.receive(into: bytes)
     }

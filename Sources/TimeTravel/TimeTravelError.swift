@@ -26,8 +26,8 @@ package enum Limits {
   /// Clients of one controller: slots in the shared schedule, 128 bytes each, allocated when touched.
   /// The identifier on the wire has 16 bits.
   package static let clientsMax = 4095
-  /// How long we wait for an answer that the protocol promises at once, in real time. Nothing simulated depends on
-  /// it: past it the peer is given up.
+  /// How long we wait for an answer that the protocol promises at once, in real time. Nothing simulated
+  /// depends on it: past it the peer is given up.
   package static let answerTimeoutMilliseconds: CInt = 30_000
   /// UML asks for this or more when it has nothing to do, and panics if it is ever run then (`S64_MAX`).
   package static let idleForever = UInt64(Int64.max)

@@ -19,8 +19,8 @@ package struct TimeTravelBench {
   package struct Row {
     package let name: Case
     package let requests: Int
-    /// Messages of the run, less those of a run of as much guest time with half the requests, per request: the
-    /// guest's own timer ticks and its boot are not the disk's.
+    /// Messages of the run, less those of a run of as much guest time with half the requests, per request:
+    /// the guest's own timer ticks and its boot are not the disk's.
     package let messagesPerRequest: Double
     /// Guest time for all requests, as the guest measures it.
     package let guestNanoseconds: UInt64

@@ -38,7 +38,7 @@ struct RunCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "The processor to run on, or any. If not given, a run whose parties take turns stays on the present one.",
+      "The processor to run on, or any. If not given, a run whose parties take turns stays on one.",
       valueName: "n|any"))
   var cpu: String?
 
