@@ -120,7 +120,8 @@ final class SeparateServices: RunServices {
       server = try startAndAwaitReady(
         executable,
         [
-          "serve", "--config", folder.scratch + "/serve.toml", "--time-travel", timeTravel, "--time-travel-id",
+          "serve", "--config", folder.scratch + "/serve.toml", "--time-travel", timeTravel,
+          "--time-travel-id",
           "\(diskServerIdentifier)", "--report", serveReport,
         ], log: serveLog)
     } catch {

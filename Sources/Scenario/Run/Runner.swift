@@ -182,7 +182,8 @@ package struct Runner {
       // Not being kept on the present one costs time and nothing else.
       guard let number else { return nil }
       throw .configuration(
-        ConfigurationError("processor \(number) is not one that we may use (\(error.reason)); nproc counts them"))
+        ConfigurationError(
+          "processor \(number) is not one that we may use (\(error.reason)); nproc counts them"))
     }
   }
 
