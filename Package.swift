@@ -42,12 +42,12 @@ let package = Package(
     module("Linux", ["CLinux"]),
     module("Simulation", [heap]),
     module("Telemetry", ["Simulation", "CXXHash", histogram]),
-    module("TimeTravel", ["Linux", "Simulation"]),
+    module("TimeTravel", ["Linux", "CLinux", "Simulation"]),
     module("BlockIO", ["Linux", "CLinux"]),
     module("DiskModel", ["Simulation"]),
     module("DiskImage", ["BlockIO", "Linux", "CLinux"]),
-    module("VhostUser", ["Linux"]),
-    module("BlockDevice", ["DiskImage", "BlockIO", "DiskModel", "Simulation", "Telemetry"]),
+    module("VhostUser", ["Linux", "CLinux"]),
+    module("BlockDevice", ["DiskImage", "DiskModel", "Simulation", "Telemetry"]),
     module("VirtioBlock", ["VhostUser", "BlockDevice", "Simulation"]),
     module(
       "Scenario",
@@ -55,7 +55,7 @@ let package = Package(
         "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage", "VhostUser",
         "BlockDevice", "VirtioBlock", toml,
       ]),
-    module("TestKit", ["Linux", "Simulation", "TimeTravel", "BlockIO", "DiskImage", "VhostUser"]),
+    module("TestKit", ["Linux", "CLinux", "Simulation", "TimeTravel", "VhostUser"]),
     .executableTarget(
       name: "ttblk",
       dependencies: [

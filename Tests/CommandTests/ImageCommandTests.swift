@@ -3,12 +3,6 @@ import Foundation
 import Testing
 
 @Suite("ttblk image") struct ImageCommandTests {
-  struct Outcome {
-    let code: Int32
-    let output: String
-    let error: String
-  }
-
   let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ttblk-test-\(UUID())")
 
   init() throws {
@@ -23,23 +17,7 @@ import Testing
       [.modificationDate: Date(timeIntervalSince1970: time)], ofItemAtPath: file.path)
   }
 
-  func ttblk(_ arguments: String...) throws -> Outcome {
-    let process = Process()
-    // The command is built beside the tests.
-    process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-      .appendingPathComponent("ttblk")
-    process.arguments = arguments
-    process.currentDirectoryURL = folder
-    let (output, error) = (Pipe(), Pipe())
-    process.standardOutput = output
-    process.standardError = error
-    try process.run()
-    let texts = [output, error].map {
-      String(decoding: $0.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    }
-    process.waitUntilExit()
-    return Outcome(code: process.terminationStatus, output: texts[0], error: texts[1])
-  }
+  func ttblk(_ arguments: String...) throws -> Outcome { try runCommand(arguments, in: folder) }
 
   @Test("create, info and their exit codes")
   func createAndInfo() throws {

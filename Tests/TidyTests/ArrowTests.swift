@@ -90,6 +90,18 @@ import Testing
     }
   }
 
+  @Test("Package.swift declares what is imported, and nothing else") func declarations() throws {
+    let text = try PackageFile("Package.swift").lines.joined(separator: " ")
+    let pattern = /\bmodule\(\s*"(\w+)"(?:,\s*\[([^\]]*)\])?/
+    for match in text.matches(of: pattern.wordBoundaryKind(.simple)) {
+      let module = String(match.1)
+      let declared = Set((match.2 ?? "").matches(of: /"(\w+)"/).map { String($0.1) })
+      let files = Repository.sources.filter { $0.module == module }
+      let imported = Set(files.flatMap { Self.modules(importedBy: $0.code).map(\.module) })
+      #expect(declared == imported.intersection(Self.allowed.keys), "\(module)")
+    }
+  }
+
   @Test("time travel and vhost-user do not know each other, nor a disk") func twoOfThree() {
     let disks: Set<String> = ["BlockIO", "DiskImage", "DiskModel", "BlockDevice", "VirtioBlock"]
     for module in ["TimeTravel", "VhostUser"] {

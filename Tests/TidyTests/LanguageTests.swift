@@ -38,8 +38,6 @@ import Testing
       let header = file.lines.prefix { $0.hasPrefix("//") && !$0.hasPrefix("///") }.count
       #expect((1...Self.headerLinesMax).contains(header), "\(file.path): a header of \(header) lines")
       #expect(file.lines.last == "", "\(file.path) does not end with a new line")
-    }
-    for file in Repository.sources + Repository.tests {
       for (index, line) in file.lines.enumerated() where line.count > Self.lineLengthMax {
         Issue.record("\(file.path):\(index + 1): \(line.count) columns")
       }
