@@ -7,8 +7,9 @@ package import Telemetry
 
 /// The core state machine of one disk: requests go in, answers come out, now or at the model's time.
 ///
-/// It has no thread, no socket and no clock of its own: whoever owns it says what time it is. The data of a request
-/// moves when it is submitted, in the order of submission; a model only decides when the answer may be seen.
+/// It has no thread, no socket and no clock of its own: whoever owns it says what time it is. The data of a
+/// request moves when it is submitted, in the order of submission; a model only decides when the answer may
+/// be seen.
 package final class Device {
   /// Its name in configurations and reports.
   package let name: String
@@ -147,7 +148,10 @@ package final class Device {
       }
       return .ok
     } catch {
-      log("disk '\(name)': \(request.operation) of \(request.length) bytes at \(request.offset) failed: \(error)")
+      log(
+        "disk '\(name)': \(request.operation) of \(request.length) bytes at \(request.offset) failed: "
+          + "\(error)"
+      )
       return .ioError
     }
   }

@@ -3,14 +3,14 @@ package import Glibc
 
 /// Moves bytes between memory and files, and blocks until they are moved.
 ///
-/// An engine has one owner: the thread that calls it; it holds no lock. Engines on several threads may work on one
-/// `ImageFile`. This is the blocking mode; engines with a queue (submit a batch, be woken by a descriptor, poll)
-/// will refine this protocol over the same `Segment`s.
+/// An engine has one owner: the thread that calls it; it holds no lock. Engines on several threads may work
+/// on one `ImageFile`. This is the blocking mode; engines with a queue (submit a batch, be woken by a
+/// descriptor, poll) will refine this protocol over the same `Segment`s.
 ///
 /// Rules, for every engine:
 /// - An operation is done completely, or throws; after a throw any part of it may have happened.
-/// - The memory that the parts name stays valid and untouched by others until the call returns; the list of parts is
-///   the caller's, and is not changed.
+/// - The memory that the parts name stays valid and untouched by others until the call returns; the list of
+///   parts is the caller's, and is not changed.
 /// - Reading beyond the end of a file gives zeros. Writing beyond it makes the file longer.
 /// - Nothing is durable before `synchronize` returns.
 package protocol BlockEngine: AnyObject {

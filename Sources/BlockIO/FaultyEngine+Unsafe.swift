@@ -3,8 +3,8 @@ package import Glibc
 
 /// Passes operations on to another engine, except those that it was told to fail.
 ///
-/// With `holdsUnsynchronized`, what is written stays in a volatile cache until `synchronize`, as in a real machine:
-/// reads see it, and `crash` loses what it is told to lose, whole or in part, in any combination.
+/// With `holdsUnsynchronized`, what is written stays in a volatile cache until `synchronize`, as in a real
+/// machine: reads see it, and `crash` loses what it is told to lose, whole or in part, in any combination.
 package final class FaultyEngine: BlockEngine {
   /// One operation, as it was asked for.
   package struct Record: Equatable, Sendable {
@@ -55,8 +55,8 @@ package final class FaultyEngine: BlockEngine {
   /// How many changes wait for `synchronize`.
   package var unsynchronizedCount: Int { unsynchronized.count }
 
-  /// The power goes: of each change that waits, only what `keeping` returns (a number of bytes, from its start)
-  /// reaches the medium. Every operation from now on fails with ENODEV.
+  /// The power goes: of each change that waits, only what `keeping` returns (a number of bytes, from its
+  /// start) reaches the medium. Every operation from now on fails with ENODEV.
   package func crash(keeping: (_ index: Int, _ count: UInt64) -> UInt64) throws(BlockIOError) {
     let changes = unsynchronized
     unsynchronized = []

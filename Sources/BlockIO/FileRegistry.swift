@@ -3,11 +3,11 @@ import CLinux
 import Glibc
 import Linux
 
-/// Opens files for disks, each inode once, so that a base which many overlays share costs one descriptor, and so
-/// that closing one disk never drops the lock of another.
+/// Opens files for disks, each inode once, so that a base which many overlays share costs one descriptor, and
+/// so that closing one disk never drops the lock of another.
 ///
-/// One thread owns it, and the last reference to a file is dropped on that thread. No other code of the process may
-/// open the same files and close them again.
+/// One thread owns it, and the last reference to a file is dropped on that thread. No other code of the
+/// process may open the same files and close them again.
 package final class FileRegistry {
   private struct Entry {
     weak var file: ImageFile?
@@ -21,9 +21,9 @@ package final class FileRegistry {
 
   /// Opens a regular file or a block device, or returns the one that is open already.
   ///
-  /// Files that are only read are shared. A file that is written has one user, unless nobody asks for a lock; who
-  /// neither writes nor locks may look at any file, and gets the object that writes.
-  /// A file that is only read keeps its access time, where the kernel lets us (`O_NOATIME`).
+  /// Files that are only read are shared. A file that is written has one user, unless nobody asks for a lock;
+  /// who neither writes nor locks may look at any file, and gets the object that writes. A file that is only
+  /// read keeps its access time, where the kernel lets us (`O_NOATIME`).
   /// - Parameter lock: whether to take UML's lock: F_WRLCK for writing, F_RDLCK for reading.
   package func open(_ path: String, writable: Bool, lock: Bool = true) throws(BlockIOError) -> ImageFile {
     let reference = try openReference(path)

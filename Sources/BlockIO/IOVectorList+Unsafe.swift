@@ -3,8 +3,8 @@ package import Glibc
 
 /// A list of memory parts that is filled anew for each request and keeps its storage.
 ///
-/// SAFETY: it owns the list, never the memory that the parts name; whoever appends a part keeps that memory alive
-/// until the list is emptied.
+/// SAFETY: it owns the list, never the memory that the parts name; whoever appends a part keeps that memory
+/// alive until the list is emptied.
 package struct IOVectorList: ~Copyable {
   private var storage: UnsafeMutableBufferPointer<iovec>
   package private(set) var count = 0

@@ -37,7 +37,8 @@ package final class ImageFile {
   /// What the file system says about the file now.
   package func status() throws(BlockIOError) -> FileStatus { try FileStatus(descriptor.rawValue, path: path) }
 
-  /// The next extents from `offset` on: where data begins, and where it ends (`lseek(2)` with SEEK_DATA, SEEK_HOLE).
+  /// The next extents from `offset` on: where data begins, and where it ends (`lseek(2)` with SEEK_DATA,
+  /// SEEK_HOLE).
   ///
   /// Where the file system cannot tell, everything is data.
   /// - Returns: nil when only a hole follows.

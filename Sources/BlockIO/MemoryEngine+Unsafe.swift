@@ -3,8 +3,8 @@ package import Glibc
 
 /// Keeps what is written in memory; the files themselves are read once and never changed.
 ///
-/// For tests and for measuring what everything but the storage costs. It holds the whole of each file, so that the
-/// files must be small.
+/// For tests and for measuring what everything but the storage costs. It holds the whole of each file, so
+/// that the files must be small.
 package final class MemoryEngine: BlockEngine {
   private var files: [(file: ImageFile, bytes: [UInt8])] = []
 

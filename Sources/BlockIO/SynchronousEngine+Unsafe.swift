@@ -7,7 +7,8 @@ package final class SynchronousEngine: BlockEngine {
   private let bytesPerCall: Int
   private var zeros: UnsafeMutableRawPointer?
 
-  /// - Parameter bytesPerCall: no system call moves more; for tests of what happens when the kernel moves less.
+  /// - Parameter bytesPerCall: no system call moves more; for tests of what happens when the kernel moves
+  ///   less.
   package init(bytesPerCall: Int = .max) { self.bytesPerCall = max(1, bytesPerCall) }
 
   deinit { zeros?.deallocate() }
@@ -65,7 +66,8 @@ package final class SynchronousEngine: BlockEngine {
     }
   }
 
-  // SAFETY: the kernel checks the addresses of the parts, and the caller keeps the memory alive (`BlockEngine`).
+  // SAFETY: the kernel checks the addresses of the parts, and the caller keeps the memory alive
+  // (`BlockEngine`).
   private func move(
     _ operation: BlockOperation, _ file: ImageFile, at offset: UInt64, _ parts: UnsafeBufferPointer<iovec>
   ) throws(BlockIOError) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 ssize_t CLinux_send(int socket, const void *bytes, size_t count, const int *descriptors, size_t descriptor_count,
@@ -212,8 +214,26 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], con
   do count = read(report[0], &failure, sizeof failure);
   while (count < 0 && errno == EINTR);
   close(report[0]);
-  return count == sizeof failure ? -failure : child;
+  if (count != sizeof failure) return child;
+  // Nobody else knows of it, so that nobody else would collect it.
+  while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
+  return -failure;
 }
+
+int CLinux_pin(int processor, void *former, size_t former_size) {
+  if (sched_getaffinity(0, former_size, former) != 0) return -1;
+  if (processor < 0) processor = sched_getcpu();
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (processor < 0 || processor >= CPU_SETSIZE) {
+    errno = EINVAL;
+    return -1;
+  }
+  CPU_SET(processor, &set);
+  return sched_setaffinity(0, sizeof set, &set);
+}
+
+int CLinux_unpin(const void *former, size_t former_size) { return sched_setaffinity(0, former_size, former); }
 
 int CLinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 

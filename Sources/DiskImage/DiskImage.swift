@@ -3,11 +3,12 @@ package import Glibc
 
 /// A virtual disk, whatever it is stored in.
 ///
-/// One thread at a time uses it. Nothing is taken for granted about a request: its bounds are checked here, and a
-/// request that is refused changes nothing. No method allocates memory once its scratch arrays have grown.
+/// One thread at a time uses it. Nothing is taken for granted about a request: its bounds are checked here,
+/// and a request that is refused changes nothing. No method allocates memory once its scratch arrays have
+/// grown.
 ///
-/// A write that returned is visible to later reads; it is durable after the next `flush` that returned. After a
-/// failed write, the bytes of its range are the old or the new ones; nothing outside it changed.
+/// A write that returned is visible to later reads; it is durable after the next `flush` that returned. After
+/// a failed write, the bytes of its range are the old or the new ones; nothing outside it changed.
 package protocol DiskImage: AnyObject {
   /// Length in bytes, a multiple of 512.
   var size: UInt64 { get }
@@ -39,8 +40,8 @@ package protocol DiskImage: AnyObject {
 package enum Limits {
   /// What the disk sizes are multiples of, and what a bit of a COW file stands for.
   package static let sectorSize: UInt64 = 512
-  /// UML loses its place in a read that meets both values in one page (6.1 to 6.12, ubd_kern.c), so that all bits
-  /// of a page are kept equal.
+  /// UML loses its place in a read that meets both values in one page (6.1 to 6.12, ubd_kern.c), so that all
+  /// bits of a page are kept equal.
   package static let pageSize: UInt64 = 4096
   /// The longest backing path in a UML COW header, without its NUL.
   package static let backingPathBytesMax = 4095
@@ -52,7 +53,8 @@ package enum Limits {
   package static let umlMooSizeMax: UInt64 = 2 << 40
   /// Up to this size of the backing file UML's ubd dies of the first write: its bitmap is a single word.
   package static let umlBackingSizeMin: UInt64 = 32 << 10
-  /// How many pages of a bitmap stay in memory (each stands for 16 MiB of disk) before the clean ones are let go.
+  /// How many pages of a bitmap stay in memory (each stands for 16 MiB of disk) before the clean ones are let
+  /// go.
   static let bitmapPagesResident = 256
   /// Zeroes and discards proceed in steps of this many bytes.
   static let zeroBytesPerStep: UInt64 = 1 << 30

@@ -60,7 +60,8 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
     case .invalidHeader(let path, let defect): return "'\(path)' is no usable UML COW file: \(defect)"
     case .unsupportedFormat(let path, let name):
       return
-        "'\(path)' has the format \(name), which cannot be opened: convert it, or name its format if it is raw"
+        "'\(path)' has the format \(name), which cannot be opened: "
+        + "convert it, or name its format if it is raw"
     case .truncated(let path, let size, let needed):
       return "'\(path)' is truncated: it has \(size) bytes and needs \(needed): restore it from a copy"
     case .readOnlyFormat(let path, let version):
@@ -76,7 +77,8 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
     case .backingIsItself(let path): return "'\(path)' names itself as its backing file"
     case .backingIsOverlay(let backing):
       return
-        "the backing file '\(backing)' is itself a UML COW file, which UML would read as raw data: merge it first"
+        "the backing file '\(backing)' is itself a UML COW file, which UML would read as raw data: "
+        + "merge it first"
     case .backingTooSmall(let backing, let size):
       return "the backing file '\(backing)' has only \(size) bytes: UML's ubd dies of disks up to "
         + "\(Limits.umlBackingSizeMin) bytes (force it if no UML will use it)"

@@ -3,7 +3,8 @@ package import BlockIO
 
 /// How to open a disk image.
 package struct ImageOptions: Sendable {
-  /// The format, where it is known; nil guesses, which a guest that writes a raw disk's first bytes can mislead.
+  /// The format, where it is known; nil guesses, which a guest that writes a raw disk's first bytes can
+  /// mislead.
   package var format: ImageFormat?
   /// Whether the disk refuses writes; its files are then opened for reading.
   package var readOnly: Bool

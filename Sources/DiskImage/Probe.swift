@@ -9,7 +9,8 @@ package enum ImageFormat: String, CaseIterable, Sendable {
 
 /// Guesses formats from the first bytes of a file.
 ///
-/// A guess can be wrong: a guest may write anything to the start of a raw disk. Whoever knows the format says so.
+/// A guess can be wrong: a guest may write anything to the start of a raw disk. Whoever knows the format says
+/// so.
 package enum Probe {
   /// How many bytes a guess needs.
   static let byteCount = 8

@@ -33,7 +33,9 @@ package struct AffineModel: DiskModel {
   }
 
   package var specification: String {
-    bandwidth.map { "affine:\(latency):\($0)B/s" } ?? "affine:\(latency)"
+    guard let bandwidth else { return "affine:\(latency)" }
+    let (unit, scale) = Self.units.first { bandwidth % $0.1 == 0 } ?? ("B/s", 1)
+    return "affine:\(latency):\(bandwidth / scale)\(unit)"
   }
 
   package var minimumLatency: SimulationDuration { latency }
@@ -59,12 +61,14 @@ package struct AffineModel: DiskModel {
     return SimulationDuration(nanoseconds: overflow ? .max : remainder == 0 ? sum : sum &+ 1)
   }
 
+  /// Larger ones first, `B/s` last: every unit ends in that.
+  private static let units: [(String, UInt64)] = [
+    ("GiB/s", 1 << 30), ("GB/s", 1_000_000_000), ("MiB/s", 1 << 20), ("MB/s", 1_000_000), ("KiB/s", 1 << 10),
+    ("kB/s", 1_000), ("B/s", 1),
+  ]
+
   private static func bandwidth(_ text: Substring) -> UInt64? {
-    let units: [(String, UInt64)] = [
-      ("GiB/s", 1 << 30), ("MiB/s", 1 << 20), ("KiB/s", 1 << 10), ("GB/s", 1_000_000_000), ("MB/s", 1_000_000),
-      ("kB/s", 1_000), ("B/s", 1),
-    ]
-    guard let (unit, scale) = units.first(where: { text.hasSuffix($0.0) }),
+    guard let (unit, scale) = Self.units.first(where: { text.hasSuffix($0.0) }),
       let number = UInt64(text.dropLast(unit.count)), number > 0
     else { return nil }
     let (product, overflow) = number.multipliedReportingOverflow(by: scale)

@@ -33,7 +33,8 @@ package protocol DiskModel: Sendable {
   /// Takes a request at `now`, which never decreases; finished requests are appended as (sequence, time).
   ///
   /// A model that cannot tell yet when this one completes appends it later, from `advance`.
-  mutating func submit(_ request: ModelRequest, at now: SimulationTime, into finished: inout [ModelCompletion])
+  mutating func submit(
+    _ request: ModelRequest, at now: SimulationTime, into finished: inout [ModelCompletion])
 
   /// When `advance` wants to be called; nil for never.
   var nextWake: SimulationTime? { get }

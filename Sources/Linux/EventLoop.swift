@@ -4,8 +4,8 @@ import Glibc
 
 /// Calls handlers when descriptors become readable: level-triggered `epoll(7)`, one thread, no timers.
 ///
-/// Handlers may add and remove descriptors, their own included. Among the descriptors that one wait reports the order
-/// is the order of their registration, so that it does not depend on the kernel's.
+/// Handlers may add and remove descriptors, their own included. Among the descriptors that one wait reports
+/// the order is the order of their registration, so that it does not depend on the kernel's.
 package final class EventLoop {
   /// Names one registration.
   package struct Token: Hashable {
@@ -57,7 +57,8 @@ package final class EventLoop {
 
   /// Stops or resumes looking at the descriptor, without forgetting it.
   ///
-  /// The kernel forgets it meanwhile: without any event asked for it would still report a peer that has closed.
+  /// The kernel forgets it meanwhile: without any event asked for it would still report a peer that has
+  /// closed.
   package func setActive(_ token: Token, _ active: Bool) throws(LinuxError) {
     guard isCurrent(token), registrations[token.slot].isActive != active else { return }
     if active { try watch(token.slot) } else { unwatch(token.slot) }
@@ -76,11 +77,12 @@ package final class EventLoop {
   /// Calls `body` after the handlers of the present wait, before those of the next one.
   package func afterHandlers(_ body: @escaping () -> Void) { deferred.append(body) }
 
-  /// Waits for at most `timeout` milliseconds (nil: until something happens) and calls the handlers that are due.
+  /// Waits for at most `timeout` milliseconds (nil: until something happens) and calls the handlers that are
+  /// due.
   ///
   /// Does not wait when something was put off by `afterHandlers`: whoever calls this in a loop looks at its
-  /// condition again after each step. What is put off while such things are carried out is left for the next call,
-  /// so that descriptors have their turn.
+  /// condition again after each step. What is put off while such things are carried out is left for the next
+  /// call, so that descriptors have their turn.
   /// - Returns: whether anything was done.
   @discardableResult
   package func runOnce(timeout: CInt? = nil) throws(LinuxError) -> Bool {
@@ -92,7 +94,8 @@ package final class EventLoop {
       })
     if count > 1 { ready[..<count].sort { order($0) < order($1) } }
     for index in 0..<count {
-      // An earlier handler of this batch may have removed it: then the generation has moved on, or it is vacant.
+      // An earlier handler of this batch may have removed it: then the generation has moved on, or it is
+      // vacant.
       let slot = Self.slot(ready[index])
       guard registrations[slot].generation == UInt32(truncatingIfNeeded: ready[index].data.u64),
         registrations[slot].isActive

@@ -35,7 +35,8 @@ package func environmentVariable(_ name: String) -> String? {
 
 /// A new directory that only we can enter, under `parent`.
 package func makeTemporaryDirectory(under parent: String, prefix: String) throws(LinuxError) -> String {
-  guard let template = strdup("\(parent)/\(prefix)XXXXXX") else { throw LinuxError("strdup", parent) }
+  let pattern = "\(parent)/\(prefix)" + String(repeating: "X", count: 6)
+  guard let template = strdup(pattern) else { throw LinuxError("strdup", parent) }
   defer { free(template) }
   guard mkdtemp(template) != nil else { throw LinuxError("mkdtemp", parent) }
   return String(cString: template)

@@ -36,7 +36,8 @@ package struct UnixSocket: ~Copyable {
     return DescriptorPair(reader: Descriptor(owning: ends.0), writer: Descriptor(owning: ends.1))
   }
 
-  /// Sends bytes, all or none of which the kernel takes when they are fewer than a page; returns how many it took.
+  /// Sends bytes, all or none of which the kernel takes when they are fewer than a page; returns how many it
+  /// took.
   /// - Throws: EAGAIN when a non-blocking socket is full; EPIPE when the peer has gone.
   package func send(
     _ bytes: UnsafeRawBufferPointer, descriptors: [CInt] = [], flags: CInt = 0
@@ -83,7 +84,8 @@ package struct UnixListener: ~Copyable {
 
   /// Listens at `path`, non-blocking.
   ///
-  /// A socket file that nobody listens on any more (its owner was killed) is replaced; one that answers is not.
+  /// A socket file that nobody listens on any more (its owner was killed) is replaced; one that answers is
+  /// not.
   /// - Throws: ENAMETOOLONG past `UnixSocket.pathLengthMax`, EADDRINUSE when the path is taken.
   package init(path: String) throws(LinuxError) {
     let socket = try makeSocket()

@@ -2,8 +2,8 @@
 
 /// Simulated time as a device sees it.
 ///
-/// Names one party of the simulation. Implemented by the controller client (another process decides), by the embedded
-/// controller (we decide), and by `RealTimeClock` where no time is simulated.
+/// Names one party of the simulation. Implemented by the controller client (another process decides), by the
+/// embedded controller (we decide), and by `StandingClock` where no time is simulated.
 package protocol Clock: AnyObject {
   /// The present. Valid while somebody holds the turn; may cost a message to the controller.
   var now: SimulationTime { get }

@@ -27,8 +27,8 @@ package struct EventKey: Hashable, Comparable, Sendable {
 
 /// Pending events, the next one first.
 ///
-/// Keys must be distinct: the heap is not stable, the sequence number makes the order total. An event is known by a
-/// number of its owner's: a generic queue would not be specialised across modules.
+/// Keys must be distinct: the heap is not stable, the sequence number makes the order total. An event is
+/// known by a number of its owner's: a generic queue would not be specialised across modules.
 package struct EventQueue {
   private struct Entry: Comparable {
     let key: EventKey

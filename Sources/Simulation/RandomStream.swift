@@ -2,8 +2,8 @@
 
 /// A counter-based generator: the n-th number of the stream named by a seed and a purpose.
 ///
-/// splitmix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014). A stream is derived
-/// from names, so that adding a node or another purpose moves no other stream. Not for secrets.
+/// splitmix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014). A stream is
+/// derived from names, so that adding a node or another purpose moves no other stream. Not for secrets.
 package struct RandomStream: RandomNumberGenerator, Sendable {
   private var state: UInt64
 

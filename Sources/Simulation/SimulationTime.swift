@@ -40,8 +40,8 @@ package struct SimulationDuration: Hashable, Comparable, Sendable, CustomStringC
     a.nanoseconds < b.nanoseconds
   }
 
-  /// Reads `50us`, `1.5ms`, `2s`, `768ns` or `0`: a number of at most nine decimals and a unit; nil for anything
-  /// else, for fractions of a nanosecond, and for what does not fit.
+  /// Reads `50us`, `1.5ms`, `2s`, `768ns` or `0`: a number of at most nine decimals and a unit; nil for
+  /// anything else, for fractions of a nanosecond, and for what does not fit.
   package init?(parsing text: some StringProtocol) {
     guard let digitsEnd = text.firstIndex(where: { $0 != "." && !($0.isASCII && $0.isNumber) }) else {
       guard text == "0" else { return nil }

@@ -1,6 +1,7 @@
 // Writing JSON.
 
-/// A JSON value; objects keep the order of their members, so that the same report is the same text every time.
+/// A JSON value; objects keep the order of their members, so that the same report is the same text every
+/// time.
 ///
 /// It writes and does not read (RFC 8259). A number that is not finite becomes null: JSON has none.
 package enum JSONValue: Equatable, Sendable, CustomStringConvertible {

@@ -17,7 +17,8 @@ package struct LatencyHistogram {
   package mutating func record(_ latency: SimulationDuration) {
     let value = latency.nanoseconds
     if histogram == nil { histogram = Histogram<UInt32>(numberOfSignificantValueDigits: .three) }
-    histogram?.record(max(value, 1))
+    // Beyond any latency that means something the library overflows.
+    histogram?.record(min(max(value, 1), 1 << 60))
     sum &+= value
     count += 1
     smallest = min(smallest, value)

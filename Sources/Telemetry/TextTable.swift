@@ -1,6 +1,7 @@
 // Tables for terminals.
 
-/// Columns as wide as their widest cell; the first is left-aligned, cells that begin with a digit right-aligned.
+/// Columns as wide as their widest cell; the first is left-aligned, cells that begin with a digit
+/// right-aligned.
 package struct TextTable {
   private var rows: [[String]]
 

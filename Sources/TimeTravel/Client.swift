@@ -2,10 +2,11 @@
 package import Linux
 package import Simulation
 
-/// A client of external time travel: message mode or shared memory, whichever the controller's answer to START brings.
+/// A client of external time travel: message mode or shared memory, whichever the controller's answer to
+/// START brings.
 ///
-/// It asks once for each point at which it wants to run. Blocking waits are only for acknowledgements that the
-/// protocol promises at once; while it waits it serves the controller (FREE_UNTIL, BROADCAST).
+/// It asks once for each point at which it wants to run. Blocking waits are only for acknowledgements that
+/// the protocol promises at once; while it waits it serves the controller (FREE_UNTIL, BROADCAST).
 package final class Client: SimulationClient {
   package var onTurn: (() -> Void)?
   /// Called once when the controller has gone or broke the protocol; nothing is called afterwards.
@@ -16,8 +17,8 @@ package final class Client: SimulationClient {
   private var channel: MessageChannel
   private var schedule: SharedSchedule?
   private var slot: SharedSchedule.Slot = 0
-  /// Shared time minus our own: shared memory knows the controller's time only. Zero in message mode, where the
-  /// controller converts.
+  /// Shared time minus our own: shared memory knows the controller's time only. Zero in message mode, where
+  /// the controller converts.
   private var offset: UInt64 = 0
 
   private enum State { case starting, waiting, running, failed }
@@ -36,7 +37,8 @@ package final class Client: SimulationClient {
     onTurn?()
   }
 
-  /// Connects, and names itself `identifier`: START is sent at once, the answer comes when it is our turn to boot.
+  /// Connects, and names itself `identifier`: START is sent at once, the answer comes when it is our turn to
+  /// boot.
   package init(controllerPath: String, identifier: UInt64, loop: EventLoop) throws(TimeTravelError) {
     self.loop = loop
     do throws(LinuxError) {
@@ -142,7 +144,7 @@ package final class Client: SimulationClient {
     attempt { () throws(TimeTravelError) in
       let sequence = try channel.send(operation, time: time)
       while result == nil, state != .failed {
-        let message = try channel.receiveBlocking(during: "in answer to \(operation)")
+        let message = try channel.receiveBlocking(after: "\(operation)")
         if message.operation == .acknowledge {
           // Another sequence number answers nothing that we still wait for.
           if message.sequence == sequence { result = message.time }

@@ -67,8 +67,8 @@ extension Controller {
     }
   }
 
-  /// One message for each wake-up: who sent more is heard again, after the others. (Looking whether there is more
-  /// would cost a system call a turn, and there hardly ever is.)
+  /// One message for each wake-up: who sent more is heard again, after the others. (Looking whether there is
+  /// more would cost a system call a turn, and there hardly ever is.)
   private func readOne(_ member: Member) {
     do throws(TimeTravelError) {
       guard let message = try member.channel?.receive() else { return }

@@ -30,8 +30,8 @@ extension Controller {
 
   var isOffering: Bool { options.transport == .sharedMemory }
 
-  /// Whether the client uses the shared schedule. One that has just booted may run for long before its first message:
-  /// until then what it wrote into its slot tells.
+  /// Whether the client uses the shared schedule. One that has just booted may run for long before its first
+  /// message: until then what it wrote into its slot tells.
   func isShared(_ member: Member) -> Bool {
     member.usesShared ?? (member.hasStarted && isOffering && schedule.isCapable(member.slot))
   }
@@ -57,8 +57,8 @@ extension Controller {
     lowerBound(to: time, for: member, sequence: message.sequence)
   }
 
-  /// Somebody wants to run at `time`: the runner must know before it goes on, and the asker's REQUEST is acknowledged
-  /// only then. A local asker (no `sequence`) returns when the runner knows.
+  /// Somebody wants to run at `time`: the runner must know before it goes on, and the asker's REQUEST is
+  /// acknowledged only then. A local asker (no `sequence`) returns when the runner knows.
   func lowerBound(to time: SimulationTime, for member: Member, sequence: UInt32?) {
     func settle() {
       if let sequence { acknowledge(sequence, to: member) }
@@ -75,7 +75,7 @@ extension Controller {
     // We hold the runner in a call of ours (it waits for our reply to a kick and serves us meanwhile).
     while runner.expected.contains(where: { $0.sequence == awaited }) {
       do throws(TimeTravelError) {
-        guard let answer = try runner.channel?.receiveBlocking(during: "in answer to FREE_UNTIL") else {
+        guard let answer = try runner.channel?.receiveBlocking(after: "FREE_UNTIL") else {
           return
         }
         handle(answer, from: runner)
@@ -107,8 +107,8 @@ extension Controller {
     setNeedsDispatch()
   }
 
-  /// Answers those who wait until the runner knows their request: it has given its turn away, so that it need not.
-  /// They may be run next, and must have the answer before RUN.
+  /// Answers those who wait until the runner knows their request: it has given its turn away, so that it need
+  /// not. They may be run next, and must have the answer before RUN.
   private func releaseAskers(of member: Member) {
     for index in member.expected.indices {
       member.expected[index].freeUntil = nil
@@ -131,8 +131,8 @@ extension Controller {
     acknowledge(message.sequence, to: member)
   }
 
-  /// Somebody wrote into the shared schedule what is not his: one line, once for each client that it concerns, since
-  /// nobody can tell who it was.
+  /// Somebody wrote into the shared schedule what is not his: one line, once for each client that it
+  /// concerns, since nobody can tell who it was.
   func reportTampering(_ member: Member, _ what: String) {
     guard !member.isTamperingReported else { return }
     member.isTamperingReported = true

@@ -4,9 +4,10 @@ package import Simulation
 
 /// The controller of external time travel ("calendar").
 ///
-/// It gives the turn to one client at a time, in the order (time, priority, name, arrival) of their requests, in
-/// message mode and in shared memory alike. Clients are other processes, or live in this one (`LocalClient`) and
-/// cost no message. A client that breaks the protocol loses its connection; the run goes on.
+/// It gives the turn to one client at a time, in the order (time, priority, name, arrival) of their requests,
+/// in message mode and in shared memory alike. Clients are other processes, or live in this one
+/// (`LocalClient`) and cost no message. A client that breaks the protocol loses its connection; the run goes
+/// on.
 ///
 /// Files: this one holds the state, `+Connections` clients that come and go, `+Messages` what they say,
 /// `+Schedule` who is next.
@@ -57,7 +58,8 @@ package final class Controller {
   /// Everybody, in the order in which they came.
   var members: [Member] = []
   var running: Member?
-  /// The controller's own record of simulated time; a client in shared memory may be ahead of it while it runs.
+  /// The controller's own record of simulated time; a client in shared memory may be ahead of it while it
+  /// runs.
   var clock = SimulationTime.zero
   /// Up to where the running client may move its clock.
   var bound = SimulationTime.zero

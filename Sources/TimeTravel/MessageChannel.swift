@@ -34,7 +34,8 @@ package struct MessageChannel: ~Copyable {
 
   /// The next message, if one is there now.
   ///
-  /// Peers send 16 bytes by one call, so that fewer than 16 is a short write of a broken peer, not a slow one.
+  /// Peers send 16 bytes by one call, so that fewer than 16 is a short write of a broken peer, not a slow
+  /// one.
   package mutating func receive() throws(TimeTravelError) -> Message? {
     let message = try Self.receiveWhole { (bytes) throws(LinuxError) -> Int in try socket.receive(into: bytes)
     }
@@ -51,14 +52,15 @@ package struct MessageChannel: ~Copyable {
     return message
   }
 
-  /// Waits for the next message.
-  package mutating func receiveBlocking(during: @autoclosure () -> String) throws(TimeTravelError) -> Message
+  /// Waits for the next message, which answers `message` sooner or later.
+  package mutating func receiveBlocking(after message: @autoclosure () -> String) throws(TimeTravelError)
+    -> Message
   {
     while true {
       if let message = try receive() { return message }
       var entry = pollfd(fd: socket.descriptor.rawValue, events: Int16(POLLIN), revents: 0)
       let ready = poll(&entry, 1, Limits.answerTimeoutMilliseconds)
-      if ready == 0 { throw .silent(during: during()) }
+      if ready == 0 { throw .silent(on: message()) }
       if ready < 0, errno != EINTR { throw .system(LinuxError("poll", "time-travel socket")) }
     }
   }
@@ -73,10 +75,10 @@ package struct MessageChannel: ~Copyable {
         count = try read(bytes)
       } catch {
         if error.code == EAGAIN { return nil }
-        if error.code == ECONNRESET { throw .disconnected(during: "") }
+        if error.code == ECONNRESET { throw .disconnected }
         throw .system(error)
       }
-      if count == 0 { throw .disconnected(during: "") }
+      if count == 0 { throw .disconnected }
       guard count == Message.byteCount else {
         throw .protocolViolation("a message of \(count) bytes instead of \(Message.byteCount)")
       }
@@ -96,7 +98,7 @@ package struct MessageChannel: ~Copyable {
       } catch {
         // Its socket has room for hundreds of messages.
         if error.code == EAGAIN { throw .protocolViolation("it does not read its messages") }
-        if error.code == EPIPE || error.code == ECONNRESET { throw .disconnected(during: "") }
+        if error.code == EPIPE || error.code == ECONNRESET { throw .disconnected }
         throw .system(error)
       }
     }

@@ -18,8 +18,8 @@ package import Simulation
 /// | +8 | 8 | req_time, ns | as the flags |
 /// | +16 | 8 | name given at START | controller |
 ///
-/// The messages (RUN, WAIT, replies of vhost-user) are the only ordering, so relaxed accesses suffice. Every value
-/// in here may be anything at any time as far as the controller is concerned: clients are untrusted.
+/// The messages (RUN, WAIT, replies of vhost-user) are the only ordering, so relaxed accesses suffice. Every
+/// value in here may be anything at any time as far as the controller is concerned: clients are untrusted.
 package struct SharedSchedule: ~Copyable {
   package static let version: UInt32 = 2
   private static let headerBytes = 4096
@@ -45,8 +45,9 @@ package struct SharedSchedule: ~Copyable {
   }
 
   /// A new schedule for at most `clientsMax` clients.
-  /// - Parameter offered: false makes one whose version no client knows: they stay in message mode. (UML before it
-  ///   reads the header takes two descriptors for granted, so they have to be sent in message mode too.)
+  /// - Parameter offered: false makes one whose version no client knows: they stay in message mode. (UML
+  ///   before it reads the header takes two descriptors for granted, so they have to be sent in message mode
+  ///   too.)
   package init(clientsMax: Int, offered: Bool) throws(LinuxError) {
     let count = Self.headerBytes + (clientsMax + 1) * Self.slotBytes
     let descriptor = try makeSealedMemory(named: "schedshm", count: count)
@@ -57,8 +58,8 @@ package struct SharedSchedule: ~Copyable {
     CLinux_store16(base + 26, UInt16(clientsMax + 1))
   }
 
-  /// Maps what came with the answer to START; nil when it is another version or too short for `slot`: then the
-  /// client stays in message mode.
+  /// Maps what came with the answer to START; nil when it is another version or too short for `slot`: then
+  /// the client stays in message mode.
   package static func open(_ memory: borrowing Descriptor, slot: Slot) -> SharedSchedule? {
     // Touching a page past the end of the file would be fatal, so its size comes first.
     guard fileSize(memory) >= headerBytes, let header = try? Mapping(sharing: memory, count: headerBytes)

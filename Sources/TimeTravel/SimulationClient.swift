@@ -8,8 +8,8 @@ package protocol SimulationClient: Clock {
   /// Called when it is our turn, at `now`; each call is followed by one `finishTurn`, at once or later.
   var onTurn: (() -> Void)? { get set }
 
-  /// Gives the turn back and asks for the next one at `next`, nil for none. If nobody else is due before `next`, the
-  /// next turn may follow at once.
+  /// Gives the turn back and asks for the next one at `next`, nil for none. If nobody else is due before
+  /// `next`, the next turn may follow at once.
   func finishTurn(next: SimulationTime?)
 
   /// Time-travel messages that this party itself exchanged.

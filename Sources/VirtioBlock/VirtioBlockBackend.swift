@@ -6,8 +6,8 @@ package import VhostUser
 
 /// Serves a disk to the driver of a session: takes chains, makes requests of them, and puts the answers back.
 ///
-/// A chain without a header or a status byte is returned unread; everything else gets a status. Requests that the
-/// disk never sees (identity, unknown types, ranges beyond the end) are answered at once.
+/// A chain without a header or a status byte is returned unread; everything else gets a status. Requests that
+/// the disk never sees (identity, unknown types, ranges beyond the end) are answered at once.
 package final class VirtioBlockBackend: DeviceBackend {
   package let device: Device
   private let clock: any Clock
@@ -53,7 +53,8 @@ package final class VirtioBlockBackend: DeviceBackend {
   package func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool { false }
 
   package func negotiated(features: UInt64, session: Session) {
-    // A driver that does not know FLUSH cannot ask for durability: it gets it with every write (virtio 1.2 §5.2.6.2).
+    // A driver that does not know FLUSH cannot ask for durability: it gets it with every write (virtio 1.2
+    // §5.2.6.2).
     device.isWriteThrough = features != 0 && features & VirtioBlockFeature.flush == 0
   }
 
@@ -107,7 +108,8 @@ package final class VirtioBlockBackend: DeviceBackend {
     if Int(chain.head) >= slots.count {
       slots.append(contentsOf: repeatElement(Slot(), count: Int(chain.head) + 1 - slots.count))
     }
-    slots[Int(chain.head)] = Slot(statusAddress: statusAddress, written: UInt32(clamping: chain.writableCount + 1))
+    slots[Int(chain.head)] = Slot(
+      statusAddress: statusAddress, written: UInt32(clamping: chain.writableCount + 1))
     switch header.kind {
     case .read:
       submit(.read, header.sector, UnsafeBufferPointer(chain.writable), chain.writableCount, chain, now)

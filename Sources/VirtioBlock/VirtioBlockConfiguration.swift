@@ -23,8 +23,8 @@ package enum Limits {
   package static let identityBytes = 20
 }
 
-/// The configuration space as the driver reads it (virtio 1.2 §5.2.4), little-endian, up to the discard and write
-/// zeroes limits; what is not listed is zero.
+/// The configuration space as the driver reads it (virtio 1.2 §5.2.4), little-endian, up to the discard and
+/// write zeroes limits; what is not listed is zero.
 ///
 /// | offset | size | field |
 /// |---|---|---|
@@ -43,7 +43,9 @@ package enum Limits {
 func makeConfigurationSpace(size: UInt64) -> [UInt8] {
   var bytes = [UInt8](repeating: 0, count: 60)
   func put<Value: FixedWidthInteger>(_ value: Value, at offset: Int) {
-    withUnsafeBytes(of: value.littleEndian) { for (index, byte) in $0.enumerated() { bytes[offset + index] = byte } }
+    withUnsafeBytes(of: value.littleEndian) {
+      for (index, byte) in $0.enumerated() { bytes[offset + index] = byte }
+    }
   }
   put(size / Limits.sectorBytes, at: 0)
   put(Limits.segmentsMax, at: 12)

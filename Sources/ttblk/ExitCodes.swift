@@ -13,7 +13,8 @@ enum ExitCodes: Int32 {
   case failed = 1
   /// A question was answered with no: images differ, a check found damage.
   case negative = 2
-  /// An image was refused before anything was done: missing, damaged, of another format, its backing file changed.
+  /// An image was refused before anything was done: missing, damaged, of another format, its backing file
+  /// changed.
   case refused = 3
   /// Somebody else uses the image.
   case locked = 4
@@ -28,9 +29,9 @@ enum ExitCodes: Int32 {
 
   static let table = """
     Exit codes: 0 done; 1 failed; 2 the answer is no (images differ, damage found); 3 the image was refused \
-    (missing, damaged, of another format, backing file changed); 4 the image is in use; 5 the file exists already; \
-    6 a guest panicked, hung or ended badly; 7 the simulation cannot go on (no controller, or everybody waits for \
-    ever); 64 wrong usage or configuration.
+    (missing, damaged, of another format, backing file changed); 4 the image is in use; 5 the file exists \
+    already; 6 a guest panicked, hung or ended badly; 7 the simulation cannot go on (no controller, or \
+    everybody waits for ever); 64 wrong usage or configuration.
     """
 }
 

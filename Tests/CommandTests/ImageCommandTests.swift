@@ -3,12 +3,6 @@ import Foundation
 import Testing
 
 @Suite("ttblk image") struct ImageCommandTests {
-  struct Outcome {
-    let code: Int32
-    let output: String
-    let error: String
-  }
-
   let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ttblk-test-\(UUID())")
 
   init() throws {
@@ -23,23 +17,7 @@ import Testing
       [.modificationDate: Date(timeIntervalSince1970: time)], ofItemAtPath: file.path)
   }
 
-  func ttblk(_ arguments: String...) throws -> Outcome {
-    let process = Process()
-    // The command is built beside the tests.
-    process.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-      .appendingPathComponent("ttblk")
-    process.arguments = arguments
-    process.currentDirectoryURL = folder
-    let (output, error) = (Pipe(), Pipe())
-    process.standardOutput = output
-    process.standardError = error
-    try process.run()
-    let texts = [output, error].map {
-      String(decoding: $0.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    }
-    process.waitUntilExit()
-    return Outcome(code: process.terminationStatus, output: texts[0], error: texts[1])
-  }
+  func ttblk(_ arguments: String...) throws -> Outcome { try runCommand(arguments, in: folder) }
 
   @Test("create, info and their exit codes")
   func createAndInfo() throws {
@@ -50,7 +28,7 @@ import Testing
     #expect(again.code == 5)
     #expect(again.error == "ttblk: 'a.cow' exists already: choose another name, or remove it\n")
     #expect(try ttblk("image", "create", "b.cow").code == 64)
-    #expect(try ttblk("image", "create", "b.cow", "--backing", "absent").code == 1)
+    #expect(try ttblk("image", "create", "b.cow", "--backing", "absent").code == 3)
     #expect(try ttblk("image", "create", "b.cow", "--backing", "a.cow").code == 3)
     #expect(try ttblk("--version").output == "0.1.0\n")
 
@@ -58,9 +36,9 @@ import Testing
     #expect(table.code == 0 && table.output.contains("valid         yes"))
     let json = try ttblk("image", "info", "--json", "a.cow")
     let object = try #require(JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any])
-    #expect(object["format"] as? String == "uml-cow" && object["virtual_size"] as? Int == 1 << 20)
+    #expect(object["format"] as? String == "uml-cow" && object["virtualSize"] as? Int == 1 << 20)
     let cow = try #require(object["cow"] as? [String: Any])
-    #expect(cow["valid"] as? Bool == true && cow["data_offset"] as? Int == 12288)
+    #expect(cow["valid"] as? Bool == true && cow["dataOffset"] as? Int == 12288)
     #expect(try ttblk("image", "info", "base").output.contains("raw"))
 
     try set(folder.appendingPathComponent("base"), time: 1_700_000_005)

@@ -66,7 +66,8 @@ private var golden: String {
 
   @Test("we and uml_moo read every shape alike", .enabled(if: hasTools), arguments: COWSample.Shape.allCases)
   func shapes(shape: COWSample.Shape) throws {
-    // It reads neither unpacked headers nor those of the other byte order, and drops the rest of a last sector.
+    // It reads neither unpacked headers nor those of the other byte order, and drops the rest of a last
+    // sector.
     guard ![.v1Unpacked, .v2Unpacked, .v1BigEndian].contains(shape) else { return }
     for size in [1 << 20, (1 << 20) + 3 * 512] {
       let sample = COWSample(shape, size: size, path: scratch.file("base"), seed: 11)
@@ -77,7 +78,8 @@ private var golden: String {
       let disk = try openImage(
         path: scratch.file("cow"), options: ImageOptions(readOnly: true), registry: registry)
       let merged = readFile(scratch.file("merged"))
-      // Sectors without a bit (v1, v2) are the backing file's; uml_moo looks for their bits beyond the bitmap.
+      // Sectors without a bit (v1, v2) are the backing file's; uml_moo looks for their bits beyond the
+      // bitmap.
       let common = shape.isTruncatingBitmap ? size / 4096 * 4096 : size
       #expect(merged.count == size)
       #expect(Array(merged[..<common]) == Array(try disk.all()[..<common]))

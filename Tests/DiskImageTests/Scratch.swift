@@ -53,7 +53,8 @@ func writeFile(_ path: String, _ bytes: [UInt8]) {
   close(descriptor)
 }
 
-/// A file's bytes; descriptors of our own would drop the locks of a disk that is open, so only of closed ones.
+/// A file's bytes; descriptors of our own would drop the locks of a disk that is open, so only of closed
+/// ones.
 func readFile(_ path: String) -> [UInt8] {
   let descriptor = open(path, O_RDONLY)
   precondition(descriptor >= 0, path)

@@ -1,8 +1,8 @@
 // swift-tools-version: 6.2
 // Fuzz targets. Tests/Fuzz/run.sh builds and runs them.
 //
-// The modules under test are symbolic links, so that they belong to this package: `package` access does not cross
-// packages, and no dependency of the real package has to be fetched and instrumented.
+// The modules under test are symbolic links, so that they belong to this package: `package` access does not
+// cross packages, and no dependency of the real package has to be fetched and instrumented.
 import PackageDescription
 
 let settings: [SwiftSetting] = [

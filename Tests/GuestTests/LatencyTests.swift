@@ -33,7 +33,7 @@ import Testing
       let messages = try messagesPerRequest(folder, result, model: "affine:50us", arrangement)
       #expect(messages <= limit + 0.05, "\(arrangement): \(messages) messages per request")
       let disk = try #require(result.disks.first)
-      #expect(disk["latency-mean"] as? Int == 50_000 && disk["latency-max"] as? Int == 50_000)
+      #expect(disk["latencyMean"] as? Int == 50_000 && disk["latencyMax"] as? Int == 50_000)
     }
     for essence in essences { #expect(essence == essences[0]) }
     folder.expectNothingLeft()
@@ -65,7 +65,7 @@ import Testing
       disks: [DiskText(model: "affine:120us:200MB/s")])
     let result = try folder.run([node])
     // 120 us and 65,536 bytes at 5 ns each.
-    #expect(try #require(result.disks.first)["latency-max"] as? Int == 120_000 + 65_536 * 5)
+    #expect(try #require(result.disks.first)["latencyMax"] as? Int == 120_000 + 65_536 * 5)
     #expect((447_680...448_700).contains(try #require(result.number("mean_ns"))))
   }
 }

@@ -92,17 +92,18 @@ import Testing
     try bench.run(all[0])
     for client in all { _ = client.receiveAll() }
     all[1].send(.request, time: 50)
+    try bench.settle()
+    // It waits before it reads the bound.
     all[0].send(.wait)
     try bench.settle()
-    let late = try #require(all[0].receive())
-    if late.summary == "FREE_UNTIL 50" {
-      // The request came first: UML would take RUN before this ACK for the answer.
-      #expect(all[1].receiveAll() == ["ACK 0", "FREE_UNTIL \(far(50))", "RUN 50"])
-      all[0].acknowledge(late.sequence)
-    } else {
-      #expect(late.summary == "ACK 0")
-    }
+    // UML would take a RUN before this ACK for the answer, and then wait for RUN for ever.
+    #expect(all[1].receiveAll() == ["ACK 0", "FREE_UNTIL \(far(50))", "RUN 50"])
+    let bound = try #require(all[0].receive())
+    #expect(bound.summary == "FREE_UNTIL 50")
+    #expect(all[0].receiveAll() == ["ACK 0"])
+    all[0].acknowledge(bound.sequence)
     try bench.settle()
+    #expect(all[1].receiveAll() == [])
     #expect(bench.controller.clientCount == 2)
     #expect(bench.log == [])
   }

@@ -33,7 +33,8 @@ private struct Script {
     }
   }
 
-  /// What an event does depends on its identifier alone. The generation is in the upper bits, so that it ends.
+  /// What an event does depends on its identifier alone. The generation is in the upper bits, so that it
+  /// ends.
   func actions(of event: UMLClient.Event, by party: Int) -> [Action] {
     let generation = event.identifier >> 56
     guard generation < 3 else { return [] }
@@ -72,8 +73,8 @@ private struct Script {
 }
 
 @Suite struct OrderTests {
-  /// What TIME-TRAVEL.md section 5 calls order2: A runs, kicks B; B asks for T first, A asks for T second. The
-  /// reference controller runs B first in message mode and A first in shared memory.
+  /// What TIME-TRAVEL.md section 5 calls order2: A runs, kicks B; B asks for T first, A asks for T second.
+  /// The reference controller runs B first in message mode and A first in shared memory.
   @Test(arguments: [
     [Party.Kind.uml(.message), .uml(.message)], [.uml(.shared), .uml(.shared)],
     [.uml(.message), .uml(.shared)],

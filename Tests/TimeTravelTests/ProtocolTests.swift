@@ -305,6 +305,31 @@ import Testing
     #expect(bench.log == [])
   }
 
+  /// With `time-travel-start=` UML sends nothing before its first WAIT, and kicks devices long before.
+  @Test func aBootingClientIsSeenAndBoundBeforeItsFirstMessage() throws {
+    let bench = try Bench(clients: 1)
+    let local = bench.controller.makeLocalClient(name: 9)
+    local.requestWake(at: SimulationTime(nanoseconds: 1000))
+    let client = try bench.connect(1, .shared)
+    try bench.start(client)
+    try bench.boot(client)
+    #expect(client.schedule?.freeUntil.nanoseconds == 1000)
+    client.schedule?.currentTime = SimulationTime(nanoseconds: 300)
+    #expect(local.now.nanoseconds == 300)
+    local.requestWake(at: SimulationTime(nanoseconds: 350))
+    #expect(client.schedule?.freeUntil.nanoseconds == 350)
+    var turns: [UInt64] = []
+    local.onTurn = {
+      turns.append(local.now.nanoseconds)
+      local.finishTurn(next: nil)
+    }
+    client.schedule?.currentTime = SimulationTime(nanoseconds: 340)
+    try bench.wait(client, 400)
+    #expect(turns == [350])
+    #expect(client.receiveAll() == ["RUN 400"])
+    #expect(bench.log == [])
+  }
+
   @Test func aBroadcastIsAcknowledgedThoughAReceiverGoesAway() throws {
     let bench = try Bench(clients: 3)
     let all = try bench.waiting([(.message, 10), (.message, 20), (.shared, 30)])

@@ -7,8 +7,8 @@ import TimeTravel
 
 /// A party that is a real `Client`, in a thread of its own: what blocks it blocks nobody else.
 ///
-/// The world tells it of kicks and it tells the world of its events, over a socket, each answered as a vhost-user
-/// message is.
+/// The world tells it of kicks and it tells the world of its events, over a socket, each answered as a
+/// vhost-user message is.
 final class SeparateDevice: Player {
   private static let kick: UInt64 = 1
   private static let schedule: UInt64 = 2

@@ -8,8 +8,8 @@ import Testing
 @testable import TimeTravel
 
 @Suite struct ViolationTests {
-  /// Runs `offence` by a client of either mode while another runs, and one while it runs itself; then the others have
-  /// to finish as if it had never been there.
+  /// Runs `offence` by a client of either mode while another runs, and one while it runs itself; then the
+  /// others have to finish as if it had never been there.
   private func punished(
     _ mode: ScriptedClient.Mode, whileRunning: Bool, sourceLocation: SourceLocation = #_sourceLocation,
     _ offence: (_ culprit: ScriptedClient, _ bench: Bench) throws -> Void
@@ -87,7 +87,8 @@ import Testing
         }
         #expect(
           log == [
-            "client 1 was disconnected: time-travel protocol violation: a message of \(count) bytes instead of 16"
+            "client 1 was disconnected: time-travel protocol violation: "
+              + "a message of \(count) bytes instead of 16"
           ])
       }
     }

@@ -119,8 +119,8 @@ final class Rig {
   }
 }
 
-/// What this process has open. The runtime of the tests opens eventfds, timers and files when it likes: the first
-/// are therefore counted apart and compared with some slack, the others left out.
+/// What this process has open. The runtime of the tests opens eventfds, timers and files when it likes: the
+/// first are therefore counted apart and compared with some slack, the others left out.
 struct OpenDescriptors: Equatable {
   var named: [String] = []
   var counters = 0

@@ -46,7 +46,8 @@ import VhostUser
         if let head {
           submitted += 1
           bench.driver.publish()
-          // The driver may reuse the memory of the buffers, so each chain is looked at before the next is made.
+          // The driver may reuse the memory of the buffers, so each chain is looked at before the next is
+          // made.
           var chain = try bench.chain()
           try #require(chain.head == head, "seed \(seed)")
           check(&chain, bytes, writable, last, seed)

@@ -66,6 +66,10 @@ int CLinux_read_signal(int descriptor);
 // pid, or -errno.
 pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], const char *directory, int input,
                    int output, int error, bool without_randomisation);
+// cpu_set_t and its macros. Keeps this thread, and what it starts, on one processor: `processor`, or the present one if
+// that is negative. The former set is stored for CLinux_unpin. Both return 0, or -1 with errno.
+int CLinux_pin(int processor, void *former, size_t former_size);
+int CLinux_unpin(const void *former, size_t former_size);
 int CLinux_pidfd_open(pid_t pid);
 // Orphans of our children (UML's own helpers) come back to us, so that we can reap them.
 int CLinux_become_subreaper(void);

@@ -4,8 +4,8 @@ package import Glibc
 
 /// A disk whose bytes are those of a file, at the same offsets.
 ///
-/// A length that is no multiple of 512 is rounded up, as UML does: the rest reads as zeros, and writing it makes
-/// the file longer.
+/// A length that is no multiple of 512 is rounded up, as UML does: the rest reads as zeros, and writing it
+/// makes the file longer.
 package final class RawDisk: DiskImage {
   package let size: UInt64
   package let isReadOnly: Bool
@@ -78,7 +78,8 @@ package final class RawDisk: DiskImage {
     return file
   }
 
-  /// A guest that writes another format's header into its own disk would have us follow that header the next time.
+  /// A guest that writes another format's header into its own disk would have us follow that header the next
+  /// time.
   private func refuseDisguise(
     _ file: ImageFile, _ offset: UInt64, _ parts: UnsafeBufferPointer<iovec>
   ) throws(DiskImageError) {

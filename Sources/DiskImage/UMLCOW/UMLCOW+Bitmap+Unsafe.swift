@@ -5,11 +5,11 @@ import Linux
 extension UMLCOW {
   /// The bitmap of a COW file: pages are read when they are first needed, and written back on demand.
   ///
-  /// The memory is reserved for the whole bitmap and costs nothing where it was not touched. It is private: a shared
-  /// mapping of the file would let the kernel write a bit before the data that it stands for.
+  /// The memory is reserved for the whole bitmap and costs nothing where it was not touched. It is private: a
+  /// shared mapping of the file would let the kernel write a bit before the data that it stands for.
   ///
-  /// SAFETY: `memory` is mapped, zeroed memory of a whole number of pages, at least the bitmap; every access is
-  /// preceded by a check against `geometry.sectorCount`, or by one of the page number.
+  /// SAFETY: `memory` is mapped, zeroed memory of a whole number of pages, at least the bitmap; every access
+  /// is preceded by a check against `geometry.sectorCount`, or by one of the page number.
   struct Bitmap: ~Copyable {
     private let geometry: Geometry
     private let memory: Mapping
@@ -91,7 +91,8 @@ extension UMLCOW {
       }
     }
 
-    /// Writes the pages that changed; they stay dirty until `forgetDirty`, for the writes are not durable yet.
+    /// Writes the pages that changed; they stay dirty until `forgetDirty`, for the writes are not durable
+    /// yet.
     func write(to file: ImageFile, engine: any BlockEngine) throws(BlockIOError) {
       guard dirtyCount > 0 else { return }
       var page = 0

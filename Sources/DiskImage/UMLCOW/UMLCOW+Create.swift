@@ -7,9 +7,9 @@ import Linux
 extension UMLCOW {
   /// Makes a COW file of version 3 that changes nothing yet.
   ///
-  /// The path of the backing file is stored as UML stores it: absolute, the folder without symbolic links, the name
-  /// as given. The file appears under its name when it is complete, and never replaces another; what was made is
-  /// removed if anything fails.
+  /// The path of the backing file is stored as UML stores it: absolute, the folder without symbolic links,
+  /// the name as given. The file appears under its name when it is complete, and never replaces another; what
+  /// was made is removed if anything fails.
   /// - Parameter force: accept a backing file so small that UML's ubd would die of it.
   package static func create(
     path: String, backing: String, force: Bool = false, registry: FileRegistry,

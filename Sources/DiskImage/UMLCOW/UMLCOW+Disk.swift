@@ -6,10 +6,10 @@ import Linux
 extension UMLCOW {
   /// The disk that a COW file and its backing file make together.
   ///
-  /// Writes go to the COW file, in whole pages: what a write leaves of a page that is not there yet is copied up
-  /// from the backing file, by the same system call that writes the data. The bits follow in memory once the data is
-  /// written, and reach the file at `flush`: data, fdatasync, bitmap, fdatasync. So the file's bitmap is never ahead
-  /// of its data, and a failed write leaves no bit behind.
+  /// Writes go to the COW file, in whole pages: what a write leaves of a page that is not there yet is copied
+  /// up from the backing file, by the same system call that writes the data. The bits follow in memory once
+  /// the data is written, and reach the file at `flush`: data, fdatasync, bitmap, fdatasync. So the file's
+  /// bitmap is never ahead of its data, and a failed write leaves no bit behind.
   package final class Disk: DiskImage {
     /// As it was when the disk was opened.
     package let header: Header

@@ -106,7 +106,8 @@ extension UMLCOW {
         return isUnpacked(bytes, .v1(bigEndian: big), .v1Unpacked) && !big ? .v1Unpacked : .v1(bigEndian: big)
       case 2: return isUnpacked(bytes, .v2, .v2Unpacked) ? .v2Unpacked : .v2
       default:
-        // Where the correct layout has the path, the broken one has cow_format, which is 0; no path begins with NUL.
+        // Where the correct layout has the path, the broken one has cow_format, which is 0; no path begins
+        // with NUL.
         guard bytes.byteCount >= 36 else {
           throw .short(version: 3, size: bytes.byteCount, needed: Layout(.v3).byteCount)
         }

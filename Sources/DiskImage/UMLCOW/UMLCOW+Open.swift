@@ -37,8 +37,8 @@ extension UMLCOW {
     } catch { throw .invalidHeader(path: file.path, error) }
   }
 
-  /// Old versions lack bits, or keep them where the next UML does not look; other sector sizes are read in two ways
-  /// by UML and uml_moo.
+  /// Old versions lack bits, or keep them where the next UML does not look; other sector sizes are read in
+  /// two ways by UML and uml_moo.
   private static func requireWritable(_ header: Header, path: String) throws(DiskImageError) {
     guard header.version == .v3 else {
       throw .readOnlyFormat(path: path, version: header.version.description)

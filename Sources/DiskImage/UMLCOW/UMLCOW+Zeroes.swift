@@ -7,8 +7,8 @@ extension UMLCOW.Disk {
     try writeZeroes(range, unmap: true)
   }
 
-  /// Whole pages become holes (or stay allocated), with their bits set, so that the backing file does not show
-  /// through; what is left at either end is written.
+  /// Whole pages become holes (or stay allocated), with their bits set, so that the backing file does not
+  /// show through; what is left at either end is written.
   package func writeZeroes(_ range: Range<UInt64>, unmap: Bool) throws(DiskImageError) {
     try requireOpen(writing: true)
     guard range.upperBound <= size else {

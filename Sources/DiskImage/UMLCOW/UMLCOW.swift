@@ -1,6 +1,7 @@
 // The copy-on-write files of User-Mode Linux.
 
-/// UML's COW format: a header that names a backing file, a bitmap with a bit for each sector, and the sectors.
+/// UML's COW format: a header that names a backing file, a bitmap with a bit for each sector, and the
+/// sectors.
 ///
 /// ```
 /// [header][pad][bitmap][pad][data: one slot for each sector, at data offset + virtual offset]
@@ -21,8 +22,8 @@
 /// data at         behind the bitmap, rounded up to ss (v1, v2) or to alignment
 /// ```
 ///
-/// Bit i, the least significant first within a byte, says that sector i is in this file. Programs compiled for
-/// 64 bits before 2005 padded the v1 and v2 headers differently ("unpacked"), and wrote the "broken" v3.
+/// Bit i, the least significant first within a byte, says that sector i is in this file. Programs compiled
+/// for 64 bits before 2005 padded the v1 and v2 headers differently ("unpacked"), and wrote the "broken" v3.
 /// Source: Linux `arch/um/drivers/cow_user.c`, uml-utilities `moo/`.
 package enum UMLCOW {
   /// The layout of a header.

@@ -93,11 +93,13 @@ package struct DiskConfiguration: Sendable {
   /// What can be said without looking at the disk's files.
   package func validate(context: String) throws(ConfigurationError) {
     guard isValidName(name) else {
-      throw ConfigurationError("\(context): name '\(name)' has other signs than letters, digits, '.', '_' and '-'")
+      throw ConfigurationError(
+        "\(context): name '\(name)' has other signs than letters, digits, '.', '_' and '-'")
     }
     guard socket.utf8.count <= UnixSocket.pathLengthMax else {
       throw ConfigurationError(
-        "\(context): socket path of \(socket.utf8.count) bytes; the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
+        "\(context): socket path of \(socket.utf8.count) bytes; "
+          + "the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
       )
     }
     do throws(DiskModelError) {

@@ -29,7 +29,9 @@ package struct Scenario: Sendable {
     package var model = "zero"
     package var isReadOnly = false
 
-    package init(name: String, source: Source, isOverlay: Bool, model: String = "zero", isReadOnly: Bool = false) {
+    package init(
+      name: String, source: Source, isOverlay: Bool, model: String = "zero", isReadOnly: Bool = false
+    ) {
       self.name = name
       self.source = source
       self.isOverlay = isOverlay
@@ -97,7 +99,9 @@ package struct Scenario: Sendable {
         }
         if disk.isReadOnly, disk.isOverlay {
           throw ConfigurationError(
-            "disk '\(disk.name)' of node '\(node.name)': a read-only disk needs no overlay; say overlay = false")
+            "disk '\(disk.name)' of node '\(node.name)': "
+              + "a read-only disk needs no overlay; say overlay = false"
+          )
         }
       }
       if let root = node.root, !disks.contains(root) {
@@ -112,8 +116,8 @@ package struct Scenario: Sendable {
   }
 }
 
-/// The guest that scenarios start when they name none: `$TTBLK_GUEST`, or the newest one of `images/guest/build.sh`,
-/// which is in `$TTBLK_CACHE`, `$XDG_CACHE_HOME/ttblk` or `~/.cache/ttblk`.
+/// The guest that scenarios start when they name none: `$TTBLK_GUEST`, or the newest one of
+/// `images/guest/build.sh`, which is in `$TTBLK_CACHE`, `$XDG_CACHE_HOME/ttblk` or `~/.cache/ttblk`.
 package func guestDirectory(environment: (String) -> String?) -> String {
   if let guest = environment("TTBLK_GUEST") { return guest }
   let cache =

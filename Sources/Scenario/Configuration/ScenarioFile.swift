@@ -45,7 +45,9 @@ extension Scenario {
     node.root = try table.string("root")
     let initramfs = try table.string("initramfs").map { resolve($0, directory) }
     node.initramfs = node.root == nil ? initramfs ?? guest + "/initramfs.cpio.gz" : nil
-    if let memory = try table.parsed("memory", as: "a size like \"64M\"", Self.memory) { node.memory = memory }
+    if let memory = try table.parsed("memory", as: "a size like \"64M\"", Self.memory) {
+      node.memory = memory
+    }
     node.arguments = try table.strings("arguments") ?? []
     node.jobs = try table.strings("run") ?? []
     node.script = try table.string("script").map { resolve($0, directory) }

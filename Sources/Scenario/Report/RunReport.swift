@@ -5,7 +5,8 @@ import Glibc
 package import Telemetry
 import TimeTravel
 
-/// The result of a run: per disk what was asked of it and how long it took, and what two equal runs have in common.
+/// The result of a run: per disk what was asked of it and how long it took, and what two equal runs have in
+/// common.
 package struct RunReport {
   package let scenario: String
   package let seed: UInt64
@@ -52,7 +53,8 @@ package struct RunReport {
     do throws(DiskImageError) {
       for configuration in configurations {
         let image = try openImage(
-          path: configuration.image, options: ImageOptions(format: configuration.format, readOnly: true), registry: registry)
+          path: configuration.image, options: ImageOptions(format: configuration.format, readOnly: true),
+          registry: registry)
         contents.append(try hash(image))
         try image.close()
       }
@@ -99,11 +101,18 @@ package struct RunReport {
           var members: [JSONValue.Member] = [
             .init("name", .string(disk.name)), .init("model", .string(disk.model)),
           ]
-          members += DiskReport.fields.map { .init($0.name, .unsigned(disk[keyPath: $0.path])) }
+          members += DiskReport.fields.map { .init(camelCase($0.name), .unsigned(disk[keyPath: $0.path])) }
           if index < contents.count { members.append(.init("contents", .string(contents[index]))) }
           return .object(members)
         }),
     ])
+  }
+
+  /// `bytes-read` as JSON has it: `bytesRead`.
+  private func camelCase(_ name: String) -> String {
+    name.split(separator: "-").enumerated().map { index, word in
+      index == 0 ? String(word) : word.prefix(1).uppercased() + word.dropFirst()
+    }.joined()
   }
 
   /// The report for people.

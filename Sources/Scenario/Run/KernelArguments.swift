@@ -5,8 +5,8 @@ import Simulation
 
 /// The command line and the environment of a UML kernel.
 ///
-/// A kernel stirs its command line into its entropy (`random_init_early`), so nothing in it may differ from run to
-/// run: it starts in the folder of the run's sockets, and every path is relative to that.
+/// A kernel stirs its command line into its entropy (`random_init_early`), so nothing in it may differ from
+/// run to run: it starts in the folder of the run's sockets, and every path is relative to that.
 struct KernelArguments {
   let node: Scenario.Node
   /// Its name at the controller: the disks are 0, nodes count from 1.
@@ -23,9 +23,10 @@ struct KernelArguments {
     } else if let root = node.root, let index = node.disks.firstIndex(where: { $0.name == root }) {
       result += ["root=/dev/vd\(driveLetters(index))", node.disks[index].isReadOnly ? "ro" : "rw"]
     }
-    // Only the first console, to our pipe: the others would open terminals. A ubd of nothing, read-only because
-    // nodes may share it: without one UML looks for a file, and complains.
-    result += ["con=null", "con0=null,fd:1", "ssl=null", "ubd0r=/dev/null", "quiet"]
+    // Only the first console, to our pipe: the others would open terminals.
+    result += ["con=null", "con0=null,fd:1", "ssl=null", "quiet"]
+    // Without a ubd UML looks for a file, and complains. Read-only, because nodes may share it.
+    if !node.arguments.contains(where: { $0.hasPrefix("ubd0") }) { result.append("ubd0r=/dev/null") }
     switch scenario.timeKeeping {
     case .external: result.append("time-travel=ext:\(identifier):\(folder.controllerName)")
     case .infCPU: result += ["time-travel=inf-cpu", "time-travel-start=\(scenario.timeOfDay)"]
@@ -53,7 +54,8 @@ struct KernelArguments {
   func environment(preload: String) -> [String] {
     var entropy = RandomStream(seed: scenario.seed, name: "entropy/\(node.name)")
     return [
-      "PATH=/usr/bin:/bin", "HOME=\(folder.scratch)", "TERM=dumb", "TMPDIR=\(memoryDirectory)", "LD_PRELOAD=\(preload)",
+      "PATH=/usr/bin:/bin", "HOME=\(folder.scratch)", "TERM=dumb", "TMPDIR=\(memoryDirectory)",
+      "LD_PRELOAD=\(preload)",
       "TTBLK_ENTROPY=\(String(entropy.next(), radix: 16))",
     ]
   }

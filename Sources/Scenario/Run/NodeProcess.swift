@@ -39,7 +39,8 @@ final class NodeProcess {
       owning: try retrying("create", consolePath) {
         open(consolePath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
       })
-    let nothing = Descriptor(owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
+    let nothing = Descriptor(
+      owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
     // A pipe: UML's console needs one, or a terminal.
     let pipe = try Descriptor.pipe()
     process = try ChildProcess(
@@ -73,7 +74,8 @@ final class NodeProcess {
     switch (status, guestExit) {
     case (.exited(0), 0), (.exited(0), nil): end(.finished)
     case (.exited(0), let code?): end(.failed("its job ended with exit code \(code)"))
-    case (let status, _): end(.failed("its kernel ended with \(status)\(lastLine.isEmpty ? "" : ": \(lastLine)")"))
+    case (let status, _):
+      end(.failed("its kernel ended with \(status)\(lastLine.isEmpty ? "" : ": \(lastLine)")"))
     }
   }
 

@@ -62,7 +62,8 @@ final class RunFolder {
       (image, format) = (try overlay(name, on: try blank("empty-\(size).raw", size), registry), .umlCOW)
     }
     return DiskConfiguration(
-      name: name, image: image, socket: scratch + "/" + socketName(ofDisk: index), model: disk.model, isReadOnly: disk.isReadOnly,
+      name: name, image: image, socket: scratch + "/" + socketName(ofDisk: index), model: disk.model,
+      isReadOnly: disk.isReadOnly,
       format: format)
   }
 

@@ -128,7 +128,8 @@ final class SeparateServices: RunServices {
       server = try startAndAwaitReady(
         executable,
         [
-          "serve", "--config", folder.scratch + "/serve.toml", "--time-travel", timeTravel, "--time-travel-id",
+          "serve", "--config", folder.scratch + "/serve.toml", "--time-travel", timeTravel,
+          "--time-travel-id",
           "\(diskServerIdentifier)", "--report", serveReport,
         ], log: serveLog)
     } catch {
@@ -158,14 +159,16 @@ final class SeparateServices: RunServices {
   var progress: (time: SimulationTime, requests: UInt64)? { nil }
 
   func finish(loop: EventLoop) throws(RunError) -> (ServeReport, ControllerReport) {
-    // The controller ends by itself when no node is left, and the disks with it; without one they need a word.
+    // The controller ends by itself when no node is left, and the disks with it; without one they need a
+    // word.
     if controller == nil { server.signal(SIGTERM) }
     for process in [controller, server].compactMap({ $0 }) { awaitEnd(process) }
     if let complaint { throw .simulation(complaint) }
     do throws(ConfigurationError) {
       return (
         try ServeReport(path: serveReport),
-        controller == nil ? ControllerReport(messages: 0, time: 0) : try ControllerReport(path: controllerReport)
+        controller == nil
+          ? ControllerReport(messages: 0, time: 0) : try ControllerReport(path: controllerReport)
       )
     } catch { throw .configuration(error) }
   }

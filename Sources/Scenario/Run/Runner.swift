@@ -18,10 +18,21 @@ package struct Runner {
     package var executable = "/proc/self/exe"
     /// The library that seeds the guests' entropy; nil takes the one of the newest guest.
     package var preload: String?
+    /// Where a run whose parties take turns stays; the others go where the kernel puts them.
+    package var processor = Processor.present
     /// Whether every disk is read to its end for its hash.
     package var hashesDisks = true
 
     package init(output: String) { self.output = output }
+  }
+
+  /// Which processor a run uses.
+  package enum Processor: Equatable, Sendable {
+    /// The one it was started on.
+    case present
+    case number(Int)
+    /// All.
+    case any
   }
 
   /// How far a run is.
@@ -79,6 +90,8 @@ package struct Runner {
   ) throws(RunError) -> RunReport {
     let loop: EventLoop
     do throws(LinuxError) { loop = try EventLoop() } catch { throw .system(error) }
+    let affinity = try pin()
+    defer { withExtendedLifetime(affinity) {} }
     let services: any RunServices =
       options.isSeparate
       ? try SeparateServices(scenario, disks: disks, folder: folder, executable: options.executable)
@@ -110,7 +123,8 @@ package struct Runner {
       for (index, node) in scenario.nodes.enumerated() {
         let command = KernelArguments(
           node: node, identifier: UInt64(index + 1),
-          diskSockets: node.disks.indices.map { folder.socketName(ofDisk: firstDisk + $0) }, scenario: scenario,
+          diskSockets: node.disks.indices.map { folder.socketName(ofDisk: firstDisk + $0) },
+          scenario: scenario,
           folder: folder)
         firstDisk += node.disks.count
         try command.prepare()
@@ -167,11 +181,33 @@ package struct Runner {
     return nil
   }
 
+  /// Under external time travel only one party runs at a time, and a single node is but one party.
+  private func pin() throws(RunError) -> ProcessorAffinity? {
+    guard scenario.timeKeeping == .external || (scenario.timeKeeping == .infCPU && scenario.nodes.count == 1)
+    else { return nil }
+    let number: Int?
+    switch options.processor {
+    case .any: return nil
+    case .present: number = nil
+    case .number(let chosen): number = chosen
+    }
+    do throws(LinuxError) {
+      return try ProcessorAffinity(processor: number)
+    } catch {
+      // Not being kept on the present one costs time and nothing else.
+      guard let number else { return nil }
+      throw .configuration(
+        ConfigurationError(
+          "processor \(number) is not one that we may use (\(error.reason)); nproc counts them"))
+    }
+  }
+
   private func findPreload() throws(RunError) -> String {
     let path = options.preload ?? guestDirectory(environment: environmentVariable) + "/libttblk-guest.so"
     guard fileExists(path) else {
       throw .configuration(
-        ConfigurationError("'\(path)', which seeds the guests' entropy, does not exist: run images/guest/build.sh"))
+        ConfigurationError(
+          "'\(path)', which seeds the guests' entropy, does not exist: run images/guest/build.sh"))
     }
     return path
   }

@@ -16,7 +16,8 @@ package enum Timing {
   case realTime
   /// The guest's clock moves only by its own reads: requests complete inside the kick, and cost nothing.
   case infiniteCPU
-  /// A controller gives turns: requests complete inside the kick without a model, and at the model's time with one.
+  /// A controller gives turns: requests complete inside the kick without a model, and at the model's time
+  /// with one.
   case simulated(any SimulationClient)
 }
 
@@ -56,7 +57,8 @@ package final class DiskServer {
       }
       disks.append(
         try ServedDisk(
-          configuration, identifier: UInt32(index), model: model, clock: clock, options: timing.sessionOptions,
+          configuration, identifier: UInt32(index), model: model, clock: clock,
+          options: timing.sessionOptions,
           log: log, registry: registry, loop: loop, report: report))
     }
     for disk in disks { disk.onCallsSettled = { [unowned self] in finishTurnIfSettled() } }
@@ -81,7 +83,8 @@ package final class DiskServer {
 
   /// The turn goes on only when every guest has seen its interrupt: then it has asked for its own turn.
   private func finishTurnIfSettled() {
-    guard isHoldingTurn, case .simulated(let client) = timing, disks.allSatisfy({ $0.callsAwaitingReply == 0 })
+    guard isHoldingTurn, case .simulated(let client) = timing,
+      disks.allSatisfy({ $0.callsAwaitingReply == 0 })
     else { return }
     isHoldingTurn = false
     client.finishTurn(next: disks.compactMap { $0.device.nextWake }.min())

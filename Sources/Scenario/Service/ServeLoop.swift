@@ -3,7 +3,6 @@ import BlockIO
 import Glibc
 package import Linux
 import Simulation
-
 import TimeTravel
 
 /// How `ttblk serve` keeps time.
@@ -35,7 +34,8 @@ package final class ServeLoop {
         (timing, self.client) = (.simulated(client), client)
       } catch { throw .controller(controller, error) }
     }
-    server = try DiskServer(disks: disks, timing: timing, registry: FileRegistry(), loop: loop, report: report)
+    server = try DiskServer(
+      disks: disks, timing: timing, registry: FileRegistry(), loop: loop, report: report)
     client?.onFailure = { [unowned self] error in failure = error }
   }
 
@@ -43,7 +43,8 @@ package final class ServeLoop {
   package var messageCount: UInt64 { client?.messageCount ?? 0 }
 
   /// Runs until the end.
-  /// - Returns: nil for an orderly end: a signal, or a controller that went when no guest was connected any more.
+  /// - Returns: nil for an orderly end: a signal, or a controller that went when no guest was connected any
+  ///   more.
   package func run(signals: borrowing Signals) throws(LinuxError) -> String? {
     var isStopping = false
     let descriptor = signals.descriptor.rawValue

@@ -38,7 +38,8 @@ package final class ServedDisk {
     do throws(DiskImageError) {
       image = try openImage(
         path: configuration.image,
-        options: ImageOptions(format: configuration.format, readOnly: configuration.isReadOnly), registry: registry)
+        options: ImageOptions(format: configuration.format, readOnly: configuration.isReadOnly),
+        registry: registry)
     } catch { throw .image(error) }
     do throws(LinuxError) {
       listener = try UnixListener(path: configuration.socket)
@@ -103,7 +104,8 @@ func describeSocketFailure(_ path: String, _ error: LinuxError) -> String {
   switch error.code {
   case EADDRINUSE: "socket '\(path)' is taken: another process listens there, or it is no socket"
   case ENAMETOOLONG:
-    "socket path '\(path)' has \(path.utf8.count) bytes; the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
+    "socket path '\(path)' has \(path.utf8.count) bytes; "
+      + "the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
   default: "cannot listen: \(error)"
   }
 }

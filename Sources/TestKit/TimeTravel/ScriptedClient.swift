@@ -3,8 +3,8 @@ package import Linux
 package import Simulation
 package import TimeTravel
 
-/// One raw end of a time-travel connection: it sends what it is told, byte by byte if need be, and answers nothing
-/// by itself.
+/// One raw end of a time-travel connection: it sends what it is told, byte by byte if need be, and answers
+/// nothing by itself.
 ///
 /// Never blocks and has no thread: a test alternates between it and the controller's loop.
 package final class ScriptedClient {

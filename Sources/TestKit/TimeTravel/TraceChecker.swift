@@ -2,8 +2,8 @@
 import Simulation
 package import TimeTravel
 
-/// Watches what well-behaved clients and their controller say, as the clients see it, and notes what must never
-/// happen (TIME-TRAVEL.md section 7).
+/// Watches what well-behaved clients and their controller say, as the clients see it, and notes what must
+/// never happen (TIME-TRAVEL.md section 7).
 package struct TraceChecker {
   /// One line for each broken rule.
   package private(set) var violations: [String] = []

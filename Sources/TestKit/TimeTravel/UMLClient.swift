@@ -9,12 +9,13 @@ package struct Panic: Error, CustomStringConvertible {
   package init(_ description: String) { self.description = description }
 }
 
-/// The time-travel half of a UML kernel: `arch/um/kernel/time.c` of Linux 6.12, function by function, with a list of
-/// events for a guest.
+/// The time-travel half of a UML kernel: `arch/um/kernel/time.c` of Linux 6.12, function by function, with a
+/// list of events for a guest.
 ///
-/// Where UML blocks it calls `idle`, which does something else for a while: runs the controller's loop in a test of
-/// one thread, waits for the socket in a test of several. Messages that come meanwhile are served as UML serves
-/// them: all of them while it waits for an answer of the controller, and beside the device's answer (`serve`).
+/// Where UML blocks it calls `idle`, which does something else for a while: runs the controller's loop in a
+/// test of one thread, waits for the socket in a test of several. Messages that come meanwhile are served as
+/// UML serves them: all of them while it waits for an answer of the controller, and beside the device's
+/// answer (`serve`).
 package final class UMLClient {
   /// Something that the guest does at a time.
   package struct Event {

@@ -66,8 +66,8 @@ extension Message {
   }
 }
 
-/// Runs parties against a controller in one thread, deterministically: a double that would block lets the controller's
-/// loop and the other doubles go on.
+/// Runs parties against a controller in one thread, deterministically: a double that would block lets the
+/// controller's loop and the other doubles go on.
 ///
 /// A simulation in which nobody can go on is an error at once, not a test that hangs.
 package final class World {
@@ -129,8 +129,8 @@ package final class World {
     }
   }
 
-  /// What happened to a party that the test brings along; performs what follows from it, but for its own events,
-  /// which are returned.
+  /// What happened to a party that the test brings along; performs what follows from it, but for its own
+  /// events, which are returned.
   package func perform(_ event: UMLClient.Event, of index: Int, at now: UInt64) throws -> [UMLClient.Event] {
     trace.append(Occurrence(time: now, name: parties[index].name, identifier: event.identifier))
     var own: [UMLClient.Event] = []

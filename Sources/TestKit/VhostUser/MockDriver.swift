@@ -6,8 +6,9 @@ package import VhostUser
 
 /// Speaks to a session as UML or QEMU would, or as neither ever would.
 ///
-/// The session may live in the same thread (then `turn` runs its loop once, without waiting) or elsewhere (then `turn`
-/// waits a little). While the driver waits for a reply it answers calls, as UML does in its interrupt handler.
+/// The session may live in the same thread (then `turn` runs its loop once, without waiting) or elsewhere
+/// (then `turn` waits a little). While the driver waits for a reply it answers calls, as UML does in its
+/// interrupt handler.
 package final class MockDriver {
   /// What reached the driver, in order.
   package enum Event: Equatable, Sendable {

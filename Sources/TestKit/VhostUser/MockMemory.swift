@@ -7,7 +7,8 @@ package import VhostUser
 /// A sealed file in memory, laid out as the front-end of a guest would share it.
 ///
 /// Two regions of equal size follow each other in the guest's address space, but not in the file nor in the
-/// front-end's addresses: a buffer across the border has two pieces, and no address means the same in two spaces.
+/// front-end's addresses: a buffer across the border has two pieces, and no address means the same in two
+/// spaces.
 package final class MockMemory {
   /// Where guest memory begins.
   package static let guestBase: UInt64 = 0x10_0000

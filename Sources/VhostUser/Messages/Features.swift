@@ -33,7 +33,8 @@ package struct ProtocolFeatures: OptionSet, Sendable, Equatable {
   }
 }
 
-/// Virtio feature bits that concern the ring and the transport (virtio 1.2 §6); the device's own are its business.
+/// Virtio feature bits that concern the ring and the transport (virtio 1.2 §6); the device's own are its
+/// business.
 package enum RingFeatures {
   package static let indirectDescriptors: UInt64 = 1 << 28
   package static let eventIndex: UInt64 = 1 << 29

@@ -72,7 +72,8 @@ package struct VringAddress: Equatable, Sendable {
   }
 }
 
-/// Payload of SET_VRING_KICK, _CALL and _ERR: a `u64` of which bits 0-7 are the index and bit 8 says "no descriptor".
+/// Payload of SET_VRING_KICK, _CALL and _ERR: a `u64` of which bits 0-7 are the index and bit 8 says "no
+/// descriptor".
 package struct VringDescriptor: Equatable, Sendable {
   package static let byteCount = 8
 

@@ -4,9 +4,10 @@ import Glibc
 
 /// A chain of descriptors, translated: what the device may read, and what it may write.
 ///
-/// The pieces lie in scratch storage of the queue and are valid until the next chain is taken from the same queue;
-/// the pointers in them stay valid as long as somebody holds the `GuestMemory` of that moment. They may be trimmed
-/// in place. Whoever completes the request later keeps only `head`, `writableCount` and `lastWritableAddress`.
+/// The pieces lie in scratch storage of the queue and are valid until the next chain is taken from the same
+/// queue; the pointers in them stay valid as long as somebody holds the `GuestMemory` of that moment. They
+/// may be trimmed in place. Whoever completes the request later keeps only `head`, `writableCount` and
+/// `lastWritableAddress`.
 ///
 /// The guest can change what the pieces point to at any time: fetch a field once, then use the copy.
 package struct Chain {

@@ -5,11 +5,12 @@ import Linux
 
 /// A set of mapped regions, and the two ways to look an address up in it.
 ///
-/// A value of this class never changes: a new table is a new object, and the old one stays mapped until the last
-/// request that holds it is done. Descriptors name guest physical addresses, SET_VRING_ADDR names the front-end's.
-/// Every range is checked as `address - start < size`, without a sum that could wrap.
+/// A value of this class never changes: a new table is a new object, and the old one stays mapped until the
+/// last request that holds it is done. Descriptors name guest physical addresses, SET_VRING_ADDR names the
+/// front-end's. Every range is checked as `address - start < size`, without a sum that could wrap.
 ///
-/// Limit: a front-end that truncates its file later makes an access raise SIGBUS; only a sealed file rules that out.
+/// Limit: a front-end that truncates its file later makes an access raise SIGBUS; only a sealed file rules
+/// that out.
 package final class GuestMemory {
   /// A region with the mapping that holds it; shared between successive tables.
   final class Region {
@@ -107,7 +108,8 @@ package final class GuestMemory {
     } catch { throw .system(error) }
   }
 
-  /// The host memory at a guest physical address: as much of `count` bytes as lies in one region; nil if none.
+  /// The host memory at a guest physical address: as much of `count` bytes as lies in one region; nil if
+  /// none.
   @inline(__always)
   package func piece(at address: UInt64, count: Int) -> UnsafeMutableRawBufferPointer? {
     for index in 0..<entries.count {

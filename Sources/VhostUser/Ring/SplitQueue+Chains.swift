@@ -65,7 +65,8 @@ extension SplitQueue {
     return nil
   }
 
-  /// Follows the table that a descriptor refers to; direct descriptors may have come before it (virtio 1.2 §2.7.5.3).
+  /// Follows the table that a descriptor refers to; direct descriptors may have come before it (virtio 1.2
+  /// §2.7.5.3).
   private mutating func gatherTable(_ reference: RingDescriptor, _ gathered: inout Gathering) -> ChainFault? {
     guard allowsIndirect else { return .indirectNotNegotiated }
     guard reference.flags & RingDescriptor.next == 0 else { return .indirectWithNext }

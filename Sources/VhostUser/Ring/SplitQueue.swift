@@ -10,13 +10,14 @@ import Glibc
 /// | available | `u16 flags; u16 index; u16 ring[num]; u16 usedEvent` |
 /// | used | `u16 flags; u16 index; { u32 head; u32 written }[num]; u16 availableEvent` |
 ///
-/// Rules: the available index is loaded with acquire before the entries that it covers; a descriptor is read once,
-/// into registers; used entries are stored before the used index, which is stored with release; then a full fence
-/// before the driver's wish to be called is read, and a full fence between our wish to be kicked and the last look at
-/// the available index. A bad chain costs that chain (returned with 0 bytes written), a ring that contradicts itself
-/// is broken for good. All storage is allocated at the start.
+/// Rules: the available index is loaded with acquire before the entries that it covers; a descriptor is read
+/// once, into registers; used entries are stored before the used index, which is stored with release; then a
+/// full fence before the driver's wish to be called is read, and a full fence between our wish to be kicked
+/// and the last look at the available index. A bad chain costs that chain (returned with 0 bytes written), a
+/// ring that contradicts itself is broken for good. All storage is allocated at the start.
 ///
-/// Guarantees that are not made: without the event index the driver is never asked to keep its kicks to itself.
+/// Guarantees that are not made: without the event index the driver is never asked to keep its kicks to
+/// itself.
 package struct SplitQueue: ~Copyable {
   /// What `next()` found.
   package enum Step {

@@ -2,8 +2,8 @@
 
 /// A device behind a session.
 ///
-/// Every method is called on the loop's thread, from inside a handler of the session, and none of them may run the
-/// loop. All may use the session's `nextChain`, `complete`, `publishAndSignal` and `writeByte`.
+/// Every method is called on the loop's thread, from inside a handler of the session, and none of them may
+/// run the loop. All may use the session's `nextChain`, `complete`, `publishAndSignal` and `writeByte`.
 package protocol DeviceBackend: AnyObject {
   /// The device's own virtio feature bits; the session adds the ring's.
   var deviceFeatures: UInt64 { get }
@@ -17,7 +17,8 @@ package protocol DeviceBackend: AnyObject {
   func negotiated(features: UInt64, session: Session)
   /// There may be chains in this ring: take them until `nextChain` returns nil, complete some or all.
   ///
-  /// What is completed before the return is published by the session, and the driver is called if it wants to be.
+  /// What is completed before the return is published by the session, and the driver is called if it wants to
+  /// be.
   func queueNotified(_ index: Int, session: Session)
   /// This ring stops: complete what was taken from it (the session publishes it), or forget it.
   /// After the return none of its chains may be completed any more, and no memory of theirs be touched.
@@ -30,14 +31,15 @@ package protocol DeviceBackend: AnyObject {
 package enum CallReplyOrder: Sendable {
   /// After the front-end has answered every call: external time travel with completion inside the kick.
   case beforeKickReply
-  /// At once: under `inf-cpu` the guest answers calls only after the kick has returned, and would wait for ever;
-  /// and timed completion makes no calls inside a kick.
+  /// At once: under `inf-cpu` the guest answers calls only after the kick has returned, and would wait for
+  /// ever; and timed completion makes no calls inside a kick.
   case afterKickReply
 }
 
 /// How a session behaves towards its front-end.
 package struct SessionOptions: Sendable {
-  /// Offer in-band notifications: under time travel, because eventfds have no order. UML takes them whenever offered.
+  /// Offer in-band notifications: under time travel, because eventfds have no order. UML takes them whenever
+  /// offered.
   package var inBand: Bool
   /// What a kick's reply waits for; without in-band notifications it means nothing.
   package var callReply: CallReplyOrder
@@ -47,7 +49,8 @@ package struct SessionOptions: Sendable {
     self.callReply = callReply
   }
 
-  /// What is offered: configuration, replies and a channel of ours always, kicks as messages only when asked for.
+  /// What is offered: configuration, replies and a channel of ours always, kicks as messages only when asked
+  /// for.
   var protocolFeatures: ProtocolFeatures {
     let always: ProtocolFeatures = [
       .multipleQueues, .replyAck, .backendChannel, .configuration, .resetDevice, .memorySlots,

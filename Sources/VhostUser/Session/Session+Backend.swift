@@ -70,7 +70,8 @@ extension Session {
   /// Whether a ring is running.
   package func isRunning(queue index: Int) -> Bool { queues[index].runs && !queues[index].isBroken }
 
-  /// Lets the device look at a ring: at most as many chains as the ring holds, the rest on the loop's next turn.
+  /// Lets the device look at a ring: at most as many chains as the ring holds, the rest on the loop's next
+  /// turn.
   func serve(_ queue: Virtqueue) {
     guard let size = queue.split?.size, !queue.isBroken, !isEnded else { return }
     servedRing = true

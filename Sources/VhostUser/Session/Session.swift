@@ -5,14 +5,14 @@ package import Linux
 
 /// One connection, which is one life of one device: from accept to the end of the stream.
 ///
-/// A state machine on an event loop: no call waits, no loop runs inside another. A message is read bit by bit, one
-/// message per wake-up, and nothing is read while the reply to a kick is held back (see `CallReplyOrder`). A refused
-/// message is answered or logged and costs nothing else; a session that cannot go on says why in one line and ends:
-/// at once when it is found out by one of its own handlers, on the loop's next turn otherwise, so that the device is
-/// never called from inside its own call.
+/// A state machine on an event loop: no call waits, no loop runs inside another. A message is read bit by
+/// bit, one message per wake-up, and nothing is read while the reply to a kick is held back (see
+/// `CallReplyOrder`). A refused message is answered or logged and costs nothing else; a session that cannot
+/// go on says why in one line and ends: at once when it is found out by one of its own handlers, on the
+/// loop's next turn otherwise, so that the device is never called from inside its own call.
 ///
-/// The loop keeps the session alive until it has ended. Everything it was given (descriptors, mappings, features)
-/// goes with it.
+/// The loop keeps the session alive until it has ended. Everything it was given (descriptors, mappings,
+/// features) goes with it.
 package final class Session {
   package let options: SessionOptions
   package let backend: any DeviceBackend

@@ -10,9 +10,9 @@ struct ControllerCommand: ParsableCommand {
     commandName: "controller",
     abstract: "Keep simulated time for clients of other processes (the calendar of time-travel=ext:).",
     discussion: """
-      Waits for N clients, boots them in the order of their ids, and gives the turn to one at a time: by time, then \
-      priority, then id. Ends when no client is left or nobody has anything to do (exit 0), or when clients wait for \
-      ever (exit 7, and it says who).
+      Waits for N clients, boots them in the order of their ids, and gives the turn to one at a time: by \
+      time, then priority, then id. Ends when no client is left or nobody has anything to do (exit 0), or \
+      when clients wait for ever (exit 7, and it says who).
       """)
 
   @Option(help: ArgumentHelp("Where clients connect.", valueName: "path"))

@@ -11,11 +11,12 @@ struct RunCommand: ParsableCommand {
     commandName: "run",
     abstract: "Simulate nodes on disks, as a scenario file says.",
     discussion: """
-      Makes the overlays, starts the controller, the disks and the nodes, waits for the nodes to end, and prints per \
-      disk what was asked of it and how long it took in simulated time, the digest of all completions, and a hash of \
-      what each disk holds. Equal scenarios give equal digests and hashes, in every run.
-      The output folder receives overlays, consoles, the clients' log, and report.json; what an earlier run left \
-      there is removed first.
+      Makes the overlays, starts the controller, the disks and the nodes, waits for the nodes to end, and \
+      prints per disk what was asked of it and how long it took in simulated time, the digest of all \
+      completions, and a hash of what each disk holds. Equal scenarios give equal digests and hashes, in \
+      every run.
+      The output folder receives overlays, consoles, the clients' log, and report.json; what an earlier run \
+      left there is removed first.
       """)
 
   @Argument(help: "The scenario, a TOML file.", completion: .file(extensions: ["toml"]))
@@ -35,6 +36,12 @@ struct RunCommand: ParsableCommand {
   @Flag(help: "Controller and disks as processes of their own, instead of in this one.")
   var separate = false
 
+  @Option(
+    help: ArgumentHelp(
+      "The processor to run on, or any. If not given, a run whose parties take turns stays on one.",
+      valueName: "n|any"))
+  var cpu: String?
+
   @Flag(help: "Print the report as JSON.")
   var json = false
 
@@ -45,6 +52,15 @@ struct RunCommand: ParsableCommand {
     let folder = output ?? "\(loaded.name).run"
     var options = Runner.Options(output: folder)
     options.isSeparate = separate
+    switch cpu {
+    case nil: break
+    case "any": options.processor = .any
+    case let text?:
+      guard let number = Int(text), number >= 0 else {
+        throw CommandFailure(.usage, "--cpu \(text): the number of a processor, or any")
+      }
+      options.processor = .number(number)
+    }
     let signals = try Signals([SIGINT, SIGTERM, SIGHUP])
     var runner = Runner(loaded, options: options)
     runner.report = warn

@@ -10,15 +10,19 @@ struct ServeCommand: ParsableCommand {
     commandName: "serve",
     abstract: "Serve disks to vhost-user clients: UML kernels, QEMU.",
     discussion: """
-      Each disk listens on its own socket and has one client at a time. A model charges its latency in simulated \
-      time, and needs external time travel. Ends on SIGINT or SIGTERM, or with the simulation; then every image \
-      is flushed and closed.
+      Each disk listens on its own socket and has one client at a time. A model charges its latency in \
+      simulated time, and needs external time travel. Ends on SIGINT or SIGTERM, or with the simulation; \
+      then every image is flushed and closed.
       """)
 
   @Option(
     name: .customLong("disk"),
     help: ArgumentHelp(
-      "A disk: name=NAME,image=PATH,socket=PATH[,model=zero|affine:50us[:500MB/s]][,readonly]. Repeatable.",
+      """
+      A disk: name=NAME,image=PATH,socket=PATH[,model=zero|affine:50us[:500MB/s]]\
+      [,format=raw|uml-cow][,readonly]. \
+      A comma in a path is written twice. Repeatable.
+      """,
       valueName: "disk"))
   var diskOptions: [String] = []
 
@@ -46,7 +50,9 @@ struct ServeCommand: ParsableCommand {
     case "inf-cpu": mode = .infiniteCPU
     case let text where text.hasPrefix("external=") && text.count > 9:
       mode = .external(controller: String(text.dropFirst(9)), identifier: timeTravelId)
-    default: throw CommandFailure(.usage, "--time-travel \(timeTravel): use off, inf-cpu or external=CONTROLLER_SOCKET")
+    default:
+      throw CommandFailure(
+        .usage, "--time-travel \(timeTravel): use off, inf-cpu or external=CONTROLLER_SOCKET")
     }
     let signals = try Signals([SIGINT, SIGTERM, SIGHUP])
     let loop = try EventLoop()

@@ -8,9 +8,10 @@ struct ImageCreateCommand: ParsableCommand {
     commandName: "create",
     abstract: "Make a COW file of a backing file.",
     discussion: """
-      The COW file is empty at first: the disk is the backing file's. It holds the backing file's absolute path, \
-      length and time of change; change the backing file, and the COW file is worthless.
-      Limits: no existing file is replaced; the backing file is raw, more than 32 KiB and less than 8 TiB long.
+      The COW file is empty at first: the disk is the backing file's. It holds the backing file's absolute \
+      path, length and time of change; change the backing file, and the COW file is worthless.
+      Limits: no existing file is replaced; the backing file is raw, more than 32 KiB and less than 8 TiB \
+      long.
       """)
 
   @Argument(help: ArgumentHelp("The COW file to make.", valueName: "file.cow"), completion: .file())

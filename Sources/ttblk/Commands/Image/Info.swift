@@ -9,8 +9,8 @@ struct ImageInfoCommand: ParsableCommand {
     commandName: "info",
     abstract: "Say what a disk image is.",
     discussion: """
-      Takes no lock and changes nothing; also of an image that is in use. Ends with 3 when the image cannot be \
-      opened as it is, after saying why and what to do.
+      Takes no lock and changes nothing; also of an image that is in use. Ends with 3 when the image cannot \
+      be opened as it is, after saying why and what to do.
       """)
 
   @Argument(help: "The disk image.", completion: .file())
@@ -38,9 +38,9 @@ extension ImageInfo {
     var members: [JSONValue.Member] = [
       .init("path", .string(path)),
       .init("format", .string(format.rawValue)),
-      .init("virtual_size", .unsigned(virtualSize)),
-      .init("file_size", .unsigned(fileSize)),
-      .init("file_allocated", .unsigned(fileAllocated)),
+      .init("virtualSize", .unsigned(virtualSize)),
+      .init("fileSize", .unsigned(fileSize)),
+      .init("fileAllocated", .unsigned(fileAllocated)),
     ]
     if let cow { members.append(.init("cow", cow.json)) }
     return .object(members)
@@ -64,19 +64,19 @@ extension ImageInfo.COW {
     .object([
       "version": .string(version),
       "writable": .bool(isWritable),
-      "sector_size": .unsigned(UInt64(sectorSize)),
+      "sectorSize": .unsigned(UInt64(sectorSize)),
       "alignment": .unsigned(UInt64(alignment)),
-      "bitmap_offset": .unsigned(bitmapOffset),
-      "bitmap_bytes": .unsigned(bitmapBytes),
-      "data_offset": .unsigned(dataOffset),
+      "bitmapOffset": .unsigned(bitmapOffset),
+      "bitmapBytes": .unsigned(bitmapBytes),
+      "dataOffset": .unsigned(dataOffset),
       "allocated": .unsigned(allocated),
-      "mixed_pages": .unsigned(mixedPages),
+      "mixedPages": .unsigned(mixedPages),
       "backing": .object([
         "path": .string(backingPath),
         "size": .unsigned(backingSize),
         "modified": .integer(backingModified),
-        "actual_size": actualBackingSize.map { .unsigned($0) } ?? .null,
-        "actual_modified": actualBackingModified.map { .integer($0) } ?? .null,
+        "actualSize": actualBackingSize.map { .unsigned($0) } ?? .null,
+        "actualModified": actualBackingModified.map { .integer($0) } ?? .null,
       ]),
       "valid": .bool(problem == nil),
       "problem": problem.map { .string($0) } ?? .null,

@@ -37,9 +37,9 @@ private final class Stage {
 nonisolated(unsafe) private let stage = try? Stage()
 nonisolated(unsafe) private var sink = 0
 
-/// Byte 0: size of the ring, features, encoding; byte 1: which chains are completed at once; the rest is memory from
-/// address 0, either as it is, or (bit 5) as descriptors of six bytes, of which the first fill the ring's table, the
-/// others indirect tables, and every one of the first is made available.
+/// Byte 0: size of the ring, features, encoding; byte 1: which chains are completed at once; the rest is
+/// memory from address 0, either as it is, or (bit 5) as descriptors of six bytes, of which the first fill
+/// the ring's table, the others indirect tables, and every one of the first is made available.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzChains(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   guard count > 2 else { return 0 }
@@ -69,7 +69,8 @@ public func fuzzChains(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   return 0
 }
 
-/// Six bytes a descriptor: address / 4 (2), length (2; its upper nibble says how far to shift the rest), flags, next.
+/// Six bytes a descriptor: address / 4 (2), length (2; its upper nibble says how far to shift the rest),
+/// flags, next.
 private func expand(_ image: UnsafeRawBufferPointer, size: Int, at start: UnsafeMutableRawPointer) {
   for index in 0..<min(image.count / 6, 128) {
     let part = UnsafeRawBufferPointer(rebasing: image[(6 * index)..<(6 * index + 6)])

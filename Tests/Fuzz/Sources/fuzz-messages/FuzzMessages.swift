@@ -49,8 +49,8 @@ private final class Device: DeviceBackend {
 ///
 /// | step & 7 | meaning |
 /// |-|-|
-/// | 0...3 | a message: request (1), flags (1), payload length (1), payload; bits 3-4: how many descriptors; bit 5: its
-/// header announces 257 times as many bytes |
+/// | 0...3 | a message: request (1), flags (1), payload length (1), payload; bits 3-4: descriptors with it |
+/// | 0...3, bit 5 | the same, whose header announces 257 times as many bytes |
 /// | 4 | raw bytes: length (1), bytes |
 /// | 5 | an answer on the back-end channel: raw 20 bytes |
 /// | 6 | bytes into guest memory: offset (2), length (1), bytes |

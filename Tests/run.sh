@@ -1,0 +1,123 @@
+#!/bin/bash
+# Everything: packages, guest, build, tests, lint, shell scripts, man page, fuzzers, address sanitizer.
+# A fresh Debian 12 with Swift is enough. Prints what each step took; fails if one of them did, and says which.
+set -uo pipefail
+set -m # each step is a process group of its own
+
+usage() {
+  cat <<TEXT
+usage: Tests/run.sh [--filter PATTERN] [--long]
+  --filter PATTERN  only tests whose names match (as swift test has it), and nothing else
+  --long            more rounds, more seeds
+TEXT
+}
+
+filter=
+while (($#)); do
+  case $1 in
+  --filter) filter=${2-}; [[ -n $filter ]] || { usage >&2; exit 64; }; shift ;;
+  --long) export TTBLK_LONG=1 ;;
+  --help) usage; exit ;;
+  *) usage >&2; exit 64 ;;
+  esac
+  shift
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+# What every process that comes from here can be told by, even if it left its process group.
+export TTBLK_TEST_RUN=$$-$EPOCHREALTIME
+child=
+report=
+failed=()
+
+left_over() { grep -lszx "TTBLK_TEST_RUN=$TTBLK_TEST_RUN" /proc/[0-9]*/environ | grep -o '[0-9]\+' | grep -vx "$$"; }
+
+leave() {
+  local process
+  trap - EXIT
+  [[ -z $child ]] || kill -KILL -- "-$child" 2>/dev/null
+  for process in $(left_over); do kill -KILL "$process" 2>/dev/null; done
+}
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# step NAME COMMAND...: runs it, and takes note of its end.
+step() {
+  local name=$1 begin=$SECONDS status
+  shift
+  echo "== $name"
+  "$@" </dev/null &
+  child=$!
+  wait "$child"
+  status=$?
+  kill -KILL -- "-$child" 2>/dev/null
+  child=
+  report+=$(printf '%-18s %5d s  %s' "$name" $((SECONDS - begin)) "$( ((status)) && echo "FAILED ($status)")")$'\n'
+  ((status == 0)) || failed+=("$name")
+  return "$status"
+}
+
+finish() {
+  local process
+  for process in $(left_over); do
+    # This shell's own commands have ended; what is still there was forgotten by somebody.
+    echo "left behind: $process $(tr '\0' ' ' <"/proc/$process/cmdline")" 2>/dev/null
+    failed+=("processes left behind")
+  done
+  printf '\n%s%-18s %5d s\n' "$report" total "$SECONDS"
+  ((${#failed[@]} == 0)) && exit 0
+  printf 'failed:'
+  printf ' %s;' "${failed[@]}"
+  echo
+  exit 1
+}
+
+packages() {
+  command -v swift >/dev/null || { echo "no swift on the PATH: install it from swift.org" >&2; return 1; }
+  # The first two build the package; the others are what tests ask for an opinion.
+  images/setup.sh libxxhash-dev pkg-config git perl strace uml-utilities e2fsprogs procps shellcheck
+}
+
+guest() { images/guest/build.sh --debian; }
+build() { swift build --build-tests; }
+
+# Without XCTest's own closing lines, which count no test.
+tests() { swift test --skip-build --disable-xctest ${filter:+--filter "$filter"}; }
+
+lint() { swift format lint --strict --parallel -r Package.swift Sources Tests; }
+
+# Those that are run; what they source is followed.
+scripts() { git grep -lE '^#!/bin/(ba)?sh' | xargs shellcheck -x -P SCRIPTDIR -S warning; }
+
+# The man page lists every subcommand.
+manual() {
+  local page=.build/plugins/GenerateManual/outputs/ttblk/ttblk.1 command
+  rm -f "$page"
+  swift package generate-manual --configuration debug || return
+  for command in run serve controller image bench; do
+    grep -q "^.It Em $command$" "$page" || { echo "no '$command' in $page" >&2; return 1; }
+  done
+}
+
+fuzzers() { Tests/Fuzz/run.sh $((${TTBLK_LONG:-0} ? 60 : 5)); }
+
+# The suites that parse what others wrote. The runner itself leaks a few bytes.
+sanitizer() {
+  ASAN_OPTIONS=detect_leaks=0 swift test --disable-xctest --sanitize=address --scratch-path .build-asan \
+    --filter '^(VhostUser|DiskImage|BlockIO|Linux|TimeTravel)Tests\.'
+}
+
+step packages packages || finish
+step guest guest || finish
+TTBLK_GUEST=$(images/guest/build.sh --debian) || finish
+export TTBLK_GUEST
+step build build || finish
+step tests tests
+[[ -z $filter ]] || finish
+step lint lint
+step scripts scripts
+step "man page" manual
+step fuzzers fuzzers
+step "address sanitizer" sanitizer
+finish

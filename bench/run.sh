@@ -1,0 +1,67 @@
+#!/bin/bash
+# Prints the figures of RESULTS.md: bench/run.sh [time-travel|start|idle]; all of them without an argument.
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/ttblk-bench-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+set_up() {
+  "$top/images/setup.sh" libxxhash-dev pkg-config python3
+  TTBLK_GUEST=$("$top/images/guest/build.sh")
+  export TTBLK_GUEST
+  swift build --package-path "$top" -c release --product ttblk --static-swift-stdlib >"$work/build.log" 2>&1 ||
+    { cat "$work/build.log" >&2; exit 1; }
+  ttblk=$(swift build --package-path "$top" -c release --static-swift-stdlib --show-bin-path)/ttblk
+}
+
+machine() {
+  echo "$(nproc) x $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), Linux $(uname -r), $(date -u +%F), load $(cut -d' ' -f1 /proc/loadavg)"
+}
+
+time_travel() { "$ttblk" bench time-travel --rounds 7; }
+
+# From exec to the line that says that the sockets listen, milliseconds: median and extremes of 21 starts.
+start() {
+  local image=$work/start.img
+  truncate -s 64M "$image"
+  python3 - "$ttblk" "$image" "$work" <<'PY'
+import statistics, subprocess, sys, time
+ttblk, image, work = sys.argv[1:]
+times = []
+for _ in range(21):
+    begin = time.monotonic()
+    server = subprocess.Popen([ttblk, "serve", "--disk", f"name=d,image={image},socket={work}/start.sock,format=raw"],
+                              stdout=subprocess.PIPE)
+    server.stdout.readline()
+    times.append((time.monotonic() - begin) * 1000)
+    server.terminate()
+    server.wait()
+print(f"start to listening: median {statistics.median(times):.1f} ms, min {min(times):.1f}, max {max(times):.1f}")
+PY
+}
+
+# Resident memory of 200 idle COW disks more than of one, per disk.
+idle() {
+  local base=$work/idle.img count
+  truncate -s 1G "$base"
+  for ((i = 0; i < 201; i++)); do "$ttblk" image create "$work/idle$i.cow" --backing "$base"; done
+  for count in 1 201; do
+    for ((i = 0; i < count; i++)); do
+      printf '[[disk]]\nname = "d%d"\nimage = "%s/idle%d.cow"\nsocket = "%s/idle%d.sock"\n' "$i" "$work" "$i" "$work" "$i"
+    done >"$work/idle.toml"
+    coproc SERVER { exec "$ttblk" serve --config "$work/idle.toml"; }
+    read -r _ <&"${SERVER[0]}"
+    awk '/^VmRSS/ { print $2 }' "/proc/$SERVER_PID/status" >"$work/rss$count"
+    kill "$SERVER_PID"
+    wait "$SERVER_PID" || true
+  done
+  awk -v one="$(<"$work/rss1")" -v many="$(<"$work/rss201")" \
+    'BEGIN { printf "idle: one disk %d KiB resident, 201 disks %d KiB, %.1f KiB for each more\n", one, many, (many - one) / 200 }'
+}
+
+set_up
+machine
+for figure in "${@:-time_travel start idle}"; do
+  for name in ${figure//-/_}; do "$name"; done
+done
