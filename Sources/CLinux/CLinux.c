@@ -237,4 +237,49 @@ int CLinux_unpin(const void *former, size_t former_size) { return sched_setaffin
 
 int CLinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
+// All that we may ever start; memory that is never touched costs nothing.
+enum { REAPER_GROUPS_MAX = 1 << 16 };
+
+static void reap_when_orphaned(int channel) __attribute__((noreturn));
+
+static void reap_when_orphaned(int channel) {
+  static pid_t groups[REAPER_GROUPS_MAX];
+  size_t count = 0;
+  pid_t message;
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, NULL);
+  setsid();  // a signal to our starter's group is not for us
+  prctl(PR_SET_NAME, "ttblk-reaper");
+  // Holds nothing else open: somebody may wait for the end of a pipe of ours.
+  dup2(channel, 0);
+  close_range(1, ~0u, 0);
+  while (read(0, &message, sizeof message) == sizeof message) {
+    if (message > 0 && count < REAPER_GROUPS_MAX) groups[count++] = message;
+    for (size_t i = 0; message < 0 && i < count; i++)
+      if (groups[i] == -message) groups[i--] = groups[--count];
+  }
+  for (size_t i = 0; i < count; i++) kill(-groups[i], SIGKILL);
+  _exit(0);
+}
+
+pid_t CLinux_start_reaper(int *channel) {
+  int ends[2];
+  // No pipe: with one, its death could be ours, by SIGPIPE.
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return -errno;
+  pid_t child = fork();
+  if (child == 0) {
+    close(ends[1]);
+    reap_when_orphaned(ends[0]);
+  }
+  int failure = errno;
+  close(ends[0]);
+  if (child < 0) {
+    close(ends[1]);
+    return -failure;
+  }
+  *channel = ends[1];
+  return child;
+}
+
 int CLinux_become_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1); }

@@ -25,6 +25,7 @@ package final class ChildProcess {
   package let identifier: Int32
   /// Becomes readable when the program ends (`pidfd_open(2)`).
   package let descriptor: Descriptor
+  private let reaper: Reaper?
   /// How it ended; nil while it runs.
   package private(set) var status: ExitStatus?
 
@@ -34,9 +35,11 @@ package final class ChildProcess {
   ///   - directory: where it starts; a relative `path` is seen from there.
   ///   - environment: `NAME=value` each; nil takes ours.
   ///   - withoutRandomisation: as `setarch -R` does; UML needs it.
+  ///   - reaper: kills what the program started, too, if we are killed.
   package init(
     path: String, name: String? = nil, arguments: [String], environment: [String]? = nil,
-    directory: String? = nil, input: CInt, output: CInt, error: CInt, withoutRandomisation: Bool = false
+    directory: String? = nil, input: CInt, output: CInt, error: CInt, withoutRandomisation: Bool = false,
+    reaper: Reaper? = nil
   ) throws(LinuxError) {
     let pid = withCStrings([name ?? path] + arguments) { argv in
       withCStrings(environment ?? currentEnvironment()) { envp in
@@ -45,6 +48,7 @@ package final class ChildProcess {
     }
     guard pid > 0 else { throw LinuxError("exec", path, code: -pid) }
     identifier = pid
+    self.reaper = reaper
     let watch = CLinux_pidfd_open(pid)
     guard watch >= 0 else {
       let failure = LinuxError("pidfd_open", path)
@@ -52,6 +56,7 @@ package final class ChildProcess {
       waitpid(pid, nil, 0)
       throw failure
     }
+    reaper?.watch(pid)
     descriptor = Descriptor(owning: watch)
   }
 
@@ -82,6 +87,7 @@ package final class ChildProcess {
         status = ExitStatus(waitStatus: word)
         // What it started may still be there, in its group.
         Glibc.kill(-identifier, SIGKILL)
+        reaper?.forget(identifier)
         return status
       }
       if result < 0, errno == EINTR { continue }

@@ -74,6 +74,11 @@ int CLinux_pidfd_open(pid_t pid);
 // Orphans of our children (UML's own helpers) come back to us, so that we can reap them.
 int CLinux_become_subreaper(void);
 
+// Starts a process that kills, when we have gone, the process groups that we told it of and did not take back. It
+// makes system calls only, so it needs no exec. Returns its pid, or -errno; *channel takes a positive pid_t for each
+// group to kill and the negative one to forget it, and its end is our end.
+pid_t CLinux_start_reaper(int *channel);
+
 // The schedshm and the rings are shared with other processes. Word-sized relaxed accesses and fences, so that
 // neither compiler may tear, repeat or move them. Swift's Atomic needs storage of its own type.
 static inline uint16_t CLinux_load16(const void *p) { return __atomic_load_n((const uint16_t *)p, __ATOMIC_RELAXED); }

@@ -30,7 +30,7 @@ final class NodeProcess {
   private let deadline: UInt64
 
   /// Starts the kernel.
-  init(_ command: KernelArguments, preload: String, loop: EventLoop) throws(LinuxError) {
+  init(_ command: KernelArguments, preload: String, reaper: Reaper, loop: EventLoop) throws(LinuxError) {
     node = command.node
     self.loop = loop
     let consolePath = command.folder.console(of: node.name)
@@ -47,7 +47,7 @@ final class NodeProcess {
       path: try absolutePath(node.kernel), name: "linux", arguments: command.arguments,
       environment: command.environment(preload: preload), directory: command.folder.scratch,
       input: nothing.rawValue, output: pipe.writer.rawValue, error: pipe.writer.rawValue,
-      withoutRandomisation: true)
+      withoutRandomisation: true, reaper: reaper)
     console = try pipe.reader.duplicate()
     try console.setNonblocking(true)
     tokens.append(try loop.add(console.rawValue) { [unowned self] in readConsole() })

@@ -119,6 +119,7 @@ package struct Runner {
     var nodes: [NodeProcess] = []
     var firstDisk = 0
     do throws(LinuxError) {
+      let reaper = try Reaper()
       try makeDirectory(folder.scratch + "/uml")
       for (index, node) in scenario.nodes.enumerated() {
         let command = KernelArguments(
@@ -128,7 +129,7 @@ package struct Runner {
           folder: folder)
         firstDisk += node.disks.count
         try command.prepare()
-        let process = try NodeProcess(command, preload: preload, loop: loop)
+        let process = try NodeProcess(command, preload: preload, reaper: reaper, loop: loop)
         if let onConsoleLine { process.onLine = { onConsoleLine(node.name, $0) } }
         nodes.append(process)
       }
