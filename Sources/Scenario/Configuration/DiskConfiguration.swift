@@ -95,8 +95,8 @@ package struct DiskConfiguration: Sendable {
   package func validate(context: String) throws(ConfigurationError) {
     guard hasValidName else {
       throw ConfigurationError(
-        "\(context): name '\(name)' is longer than \(Self.nameLengthMax), begins with '.', or has other signs "
-          + "than letters, digits, '.', '_' and '-'")
+        "\(context): name '\(name)' is longer than \(Self.nameLengthMax), begins with '.', or has other "
+          + "signs than letters, digits, '.', '_' and '-'")
     }
     guard hasValidSocket else {
       throw ConfigurationError(
