@@ -92,6 +92,7 @@ import Testing
     case .ttblk:
       program.signal(SIGKILL)
       try program.wait()
+      folder.expectNobodyLeft()
     }
     let image = folder / "out/node-disk.cow"
     try folder.expectValid(image)

@@ -1,5 +1,6 @@
 // Where a test keeps its files, and who still uses them.
 import Foundation
+import Glibc
 import Linux
 import Testing
 
@@ -103,14 +104,21 @@ final class Folder {
     return fields.flatMap { $0.count > 1 ? Int32($0[1]) : nil }
   }
 
-  /// Nobody is left within the time, and no socket or folder of a run.
-  func expectNothingLeft(
-    within seconds: Double = 5, sourceLocation: SourceLocation = #_sourceLocation
-  ) {
-    let end = ContinuousClock.now + .seconds(seconds)
+  /// Nobody is left after five seconds; whoever is, is killed, so that it does not outlive the test.
+  func expectNobodyLeft(sourceLocation: SourceLocation = #_sourceLocation) {
+    let end = ContinuousClock.now + .seconds(5)
     while !users.isEmpty, ContinuousClock.now < end { usleep(20_000) }
-    let (users, sockets) = (users, sockets)
+    let users = users
     #expect(users.isEmpty, "processes left: \(users)", sourceLocation: sourceLocation)
+    for user in users {
+      if let number = Int32(user.prefix { $0 != ":" }) { Glibc.kill(number, SIGKILL) }
+    }
+  }
+
+  /// Nobody is left, and no socket or folder of a run.
+  func expectNothingLeft(sourceLocation: SourceLocation = #_sourceLocation) {
+    expectNobodyLeft(sourceLocation: sourceLocation)
+    let sockets = sockets
     #expect(sockets.isEmpty, "sockets left: \(sockets)", sourceLocation: sourceLocation)
     let folders = (try? directoryEntries(self / "run")) ?? []
     #expect(folders.isEmpty, "folders left: \(folders)", sourceLocation: sourceLocation)

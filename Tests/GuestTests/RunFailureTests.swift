@@ -145,10 +145,7 @@ import Testing
     #expect(!folder.kernels().isEmpty)
     program.signal(SIGKILL)
     try program.wait()
-    let end = ContinuousClock.now + .seconds(5)
-    while !folder.users.isEmpty, ContinuousClock.now < end { usleep(20_000) }
-    let users = folder.users
-    #expect(users.isEmpty, "\(users)")
+    folder.expectNobodyLeft()
     try folder.expectValid(folder / "out/endless-d.cow")
   }
 
@@ -167,6 +164,24 @@ import Testing
     #expect(program.error.split(separator: "\n").count == 1, "\(program.error)")
     folder.expectNothingLeft()
     try folder.expectValid(folder / "out/endless-d.cow")
+  }
+
+  @Test("SIGKILL of ttblk run leaves nothing that a kernel had started, either")
+  func killedWithHelpers() throws {
+    let folder = try Folder()
+    _ = try Guest()
+    try folder.write("kernel", "#!/bin/sh\nsleep 600 &\necho started\nwait\n")
+    try #require(chmod(folder / "kernel", 0o755) == 0)
+    let node = "[[node]]\nname = \"n\"\ncount = 3\nkernel = \"kernel\"\n"
+    let program = try folder.start(["run", try folder.write("s.toml", node), "--output", folder / "out"])
+    try program.waitUntil(20, "did not start its nodes") {
+      (0..<3).allSatisfy { folder.console("out/n\($0).console").contains("started") } || !program.isRunning
+    }
+    try #require(program.isRunning, "\(program.error)")
+    #expect(folder.users.count >= 7)
+    program.signal(SIGKILL)
+    try program.wait()
+    folder.expectNobodyLeft()
   }
 
   @Test("a run after a bad one empties the folder and ends well")
