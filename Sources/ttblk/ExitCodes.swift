@@ -86,7 +86,8 @@ struct CommandFailure: Error {
     case .outputTaken: .exists
     case .nodes: .guest
     case .simulation: .simulation
-    case .system, .interrupted: .failed
+    case .command(.exited(let code), _): ExitCodes(rawValue: code) ?? .failed
+    case .command, .system, .interrupted: .failed
     }
   }
 

@@ -60,9 +60,9 @@ import Testing
     #expect(try makeDiskModel("zero") == nil)
     for (text, canonical) in [
       ("affine:50us", "affine:50us"), ("affine:0:1B/s", "affine:0:1B/s"),
-      ("affine:1.5ms:500MB/s", "affine:1500us:500000000B/s"), ("affine:1s:2GiB/s", "affine:1s:2147483648B/s"),
-      ("affine:1s:3kB/s", "affine:1s:3000B/s"), ("affine:1s:1KiB/s", "affine:1s:1024B/s"),
-      ("affine:1s:1MiB/s", "affine:1s:1048576B/s"), ("affine:1s:7GB/s", "affine:1s:7000000000B/s"),
+      ("affine:1.5ms:500MB/s", "affine:1500us:500MB/s"), ("affine:1s:2GiB/s", "affine:1s:2GiB/s"),
+      ("affine:1s:3kB/s", "affine:1s:3kB/s"), ("affine:1s:1KiB/s", "affine:1s:1KiB/s"),
+      ("affine:1s:1MiB/s", "affine:1s:1MiB/s"), ("affine:1s:7GB/s", "affine:1s:7GB/s"),
     ] {
       let model = try #require(try makeDiskModel(text))
       #expect(model.specification == canonical)

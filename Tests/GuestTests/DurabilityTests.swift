@@ -37,7 +37,7 @@ import Testing
     let image = try folder.makeOverlay("disk.cow", on: try folder.makeImage("base", size: 64 << 20))
     let info = try folder.ttblk("image", "info", image, "--json")
     let json = try #require(JSONSerialization.jsonObject(with: Data(info.output.utf8)) as? [String: Any])
-    let dataOffset = try #require((json["cow"] as? [String: Any])?["data_offset"] as? Int)
+    let dataOffset = try #require((json["cow"] as? [String: Any])?["dataOffset"] as? Int)
 
     let serve = try Program(
       strace,

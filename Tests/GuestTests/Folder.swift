@@ -113,7 +113,8 @@ final class Folder {
   private var sockets: [String] {
     (FileManager.default.enumerator(atPath: path)?.allObjects as? [String] ?? []).filter {
       let type = try? FileManager.default.attributesOfItem(atPath: self / $0)[.type] as? FileAttributeType
-      return type == .typeSocket
+      // A kernel that was started by hand, and killed, leaves one of its own.
+      return type == .typeSocket && !$0.hasPrefix("uml/")
     }
   }
 

@@ -126,7 +126,7 @@ import Testing
     ])
   func badModel(model: String) throws {
     let rig = try Rig()
-    try rig.expect(64, ["'disk'", "model"], ["--disk", rig.disk(",model=\(model)")])
+    try rig.expect(64, ["model '\(model)'"], ["--disk", rig.disk(",model=\(model)")])
     try rig.expectNothingChanged()
   }
 
@@ -167,7 +167,7 @@ import Testing
 
   @Test("a configuration file with a mistake, and says where",
     arguments: [
-      ("[[disk]]\nname = \"a\nimage", "c.toml:2: "), ("[[disk]]\nname = \"a\"\nimgae = \"b\"", "c.toml:"),
+      ("[[disk]]\nname = \"a\nimage", "c.toml:2: "), ("[[disk]]\nname = \"a\"\nimgae = \"b\"", "c.toml:3: unknown key 'imgae'"),
       ("\n[[disk]]\nname = 3", "c.toml:3: 'name'"),
       ("[[disk]]\nname = \"a\"\nimage = \"b\"\nsocket = \"c\"\nmodle = \"zero\"", "c.toml:5: unknown key 'modle'"),
       ("[[disk]]\nname = \"a\"\nimage = \"b\"\nsocket = \"c\"\nmodel = \"warp\"", "c.toml:5: disk 'a'"),

@@ -126,7 +126,10 @@ struct ConfigurationLines {
 
   /// Of the key, or where its section begins.
   func line(of key: String?, in section: String) -> Int? {
-    key.flatMap { lines["\(section)/\($0)"] } ?? lines["\(section)/"]
+    guard let key else { return lines["\(section)/"] }
+    let path = section.isEmpty ? key : "\(section).\(key)"
+    // The second: a table, written where something else belongs.
+    return lines["\(section)/\(key)"] ?? lines["\(path)/"] ?? lines["\(section)/"]
   }
 
   /// `node.disk` becomes `node#1.disk#0` inside the second `[[node]]`.

@@ -67,14 +67,20 @@ package struct DiskConfiguration: Sendable {
 
   /// Reads one `[[disk]]` of a configuration file.
   init(_ table: ConfigurationTable) throws(ConfigurationError) {
-    guard let name = try table.string("name") else { throw table.error("a disk needs 'name'") }
-    guard let image = try table.string("image") else { throw table.error("disk '\(name)' needs 'image'") }
-    guard let socket = try table.string("socket") else { throw table.error("disk '\(name)' needs 'socket'") }
-    self.init(
-      name: name, image: image, socket: socket, model: try table.string("model") ?? "zero",
-      isReadOnly: try table.boolean("readonly") ?? false,
-      format: try table.parsed("format", as: "one of \(Self.formats)", ImageFormat.init(rawValue:)))
+    let name = try table.string("name")
+    let image = try table.string("image")
+    let socket = try table.string("socket")
+    let model = try table.string("model")
+    let isReadOnly = try table.boolean("readonly")
+    let format = try table.parsed("format", as: "one of \(Self.formats)", ImageFormat.init(rawValue:))
+    // A key with a typo first: it is why another one is missing.
     try table.finish()
+    guard let name else { throw table.error("a disk needs 'name'") }
+    guard let image else { throw table.error("disk '\(name)' needs 'image'") }
+    guard let socket else { throw table.error("disk '\(name)' needs 'socket'") }
+    self.init(
+      name: name, image: image, socket: socket, model: model ?? "zero", isReadOnly: isReadOnly ?? false,
+      format: format)
     do throws(ConfigurationError) {
       try validate(context: "disk '\(name)'")
     } catch {

@@ -38,15 +38,12 @@ extension Scenario {
     _ table: ConfigurationTable, _ directory: String
   ) throws(ConfigurationError) -> [Node] {
     let guest = guestDirectory(environment: environmentVariable)
-    guard let name = try table.string("name") else { throw table.error("a node needs 'name'") }
+    let name = try table.string("name")
     let count = try table.integer("count", in: 1...4000)
     var node = Node(
-      name: name, kernel: try table.string("kernel").map { resolve($0, directory) } ?? guest + "/linux")
+      name: name ?? "", kernel: try table.string("kernel").map { resolve($0, directory) } ?? guest + "/linux")
     node.root = try table.string("root")
     let initramfs = try table.string("initramfs").map { resolve($0, directory) }
-    if node.root != nil, initramfs != nil {
-      throw table.error("a node boots from 'root' or from 'initramfs', not from both", key: "initramfs")
-    }
     node.initramfs = node.root == nil ? initramfs ?? guest + "/initramfs.cpio.gz" : nil
     if let memory = try table.parsed("memory", as: "a size like \"64M\"", Self.memory) {
       node.memory = memory
@@ -56,7 +53,12 @@ extension Scenario {
     node.script = try table.string("script").map { resolve($0, directory) }
     if let limit = try table.integer("wall-limit", in: 1...86_400) { node.wallLimit = limit }
     for disk in try table.tables("disk") { node.disks.append(try readDisk(disk, directory, guest)) }
+    // A key with a typo first: it is why another one is missing.
     try table.finish()
+    guard let name else { throw table.error("a node needs 'name'") }
+    if node.root != nil, initramfs != nil {
+      throw table.error("a node boots from 'root' or from 'initramfs', not from both", key: "initramfs")
+    }
     guard let count else { return [node] }
     return (0..<count).map { index in
       var copy = node
@@ -68,14 +70,20 @@ extension Scenario {
   private static func readDisk(
     _ table: ConfigurationTable, _ directory: String, _ guest: String
   ) throws(ConfigurationError) -> Disk {
-    guard let name = try table.string("name") else { throw table.error("a disk needs 'name'") }
-    guard isValidName(name) else {
-      throw table.error("'name' may have letters, digits, '.', '_' and '-' only", key: "name")
-    }
+    let name = try table.string("name")
     let image = try table.string("image").map {
       $0 == "debian" ? guest + "/debian.ext4" : resolve($0, directory)
     }
     let size = try table.parsed("size", as: "a size like \"64M\" or \"4G\", a multiple of 4 KiB", byteCount)
+    let isReadOnly = try table.boolean("readonly") ?? false
+    let isOverlay = try table.boolean("overlay") ?? !isReadOnly
+    let model = try table.string("model") ?? "zero"
+    // A key with a typo first: it is why another one is missing.
+    try table.finish()
+    guard let name else { throw table.error("a disk needs 'name'") }
+    guard isValidName(name) else {
+      throw table.error("'name' may have letters, digits, '.', '_' and '-' only", key: "name")
+    }
     let source: Disk.Source
     switch (image, size) {
     case (let image?, nil):
@@ -84,18 +92,10 @@ extension Scenario {
     case (nil, let size?): source = .blank(size)
     default: throw table.error("disk '\(name)' needs 'image' or 'size', one of them")
     }
-    let isReadOnly = try table.boolean("readonly") ?? false
-    var disk = Disk(
-      name: name, source: source, isOverlay: try table.boolean("overlay") ?? !isReadOnly,
-      isReadOnly: isReadOnly)
-    if let model = try table.string("model") {
-      do throws(DiskModelError) { _ = try makeDiskModel(model) } catch {
-        throw table.error(error.description, key: "model")
-      }
-      disk.model = model
+    do throws(DiskModelError) { _ = try makeDiskModel(model) } catch {
+      throw table.error(error.description, key: "model")
     }
-    try table.finish()
-    return disk
+    return Disk(name: name, source: source, isOverlay: isOverlay, model: model, isReadOnly: isReadOnly)
   }
 
   /// `64M`, `4G`, `4096`: bytes, a positive multiple of 4 KiB.

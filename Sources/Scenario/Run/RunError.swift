@@ -8,6 +8,8 @@ package enum RunError: Error, CustomStringConvertible {
   case image(DiskImageError)
   case service(ServiceError)
   case system(LinuxError)
+  /// A process of a separate run did not start: how it ended, and its own line.
+  case command(ExitStatus?, String)
   /// The output folder holds something else.
   case outputTaken(String)
   /// Nodes that panicked, hung, or ended badly: a line each, which names the node.
@@ -23,6 +25,7 @@ package enum RunError: Error, CustomStringConvertible {
     case .image(let error): error.description
     case .service(let error): error.description
     case .system(let error): "cannot \(error)"
+    case .command(_, let line): line
     case .outputTaken(let path):
       "output folder '\(path)' holds something that is not the output of a run: name another one by --output"
     case .nodes(let lines), .simulation(let lines): lines.joined(separator: "; ")

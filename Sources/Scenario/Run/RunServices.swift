@@ -90,6 +90,7 @@ final class SeparateServices: RunServices {
   private let controllerReport: String
   private let serveReport: String
   private let serveLog: String
+  private let controllerLog: String
 
   init(
     _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, executable: String
@@ -97,7 +98,11 @@ final class SeparateServices: RunServices {
     controllerReport = folder.scratch + "/controller.toml"
     serveReport = folder.scratch + "/disks.toml"
     serveLog = folder.output + "/disks.log"
+    controllerLog = folder.output + "/controller.log"
     do throws(LinuxError) {
+      try writeFile(folder.scratch + "/serve.toml", disks.map(\.toml).joined(separator: "\n"))
+    } catch { throw .system(error) }
+    do throws(StartFailure) {
       var timeTravel = "off"
       switch scenario.timeKeeping {
       case .off: break
@@ -110,26 +115,34 @@ final class SeparateServices: RunServices {
             "controller", "--socket", folder.controllerSocket, "--clients", "\(scenario.nodes.count + 1)",
             "--transport", scenario.transport.rawValue, "--time-at-start", "\(scenario.timeOfDay)", "--log",
             folder.output + "/clients.log", "--report", controllerReport,
-          ], log: folder.output + "/controller.log")
+          ], log: controllerLog)
       }
-      let configuration = folder.scratch + "/serve.toml"
-      try writeFile(configuration, disks.map(\.toml).joined(separator: "\n"))
       server = try startAndAwaitReady(
         executable,
         [
-          "serve", "--config", configuration, "--time-travel", timeTravel, "--time-travel-id",
+          "serve", "--config", folder.scratch + "/serve.toml", "--time-travel", timeTravel,
+          "--time-travel-id",
           "\(diskServerIdentifier)", "--report", serveReport,
         ], log: serveLog)
-    } catch { throw .system(error) }
+    } catch {
+      switch error {
+      case .system(let error): throw .system(error)
+      case .refused(let status, let line): throw .command(status, line)
+      }
+    }
   }
 
   var complaint: [String]? {
-    if let status = server.poll(), status != .exited(0) { return ["the disks' process ended with \(status)"] }
+    if let status = server.poll(), status != .exited(0) {
+      return ["the disks' process ended with \(status)" + lastLine(of: serveLog)]
+    }
     if let status = controller?.poll(), status != .exited(0) {
-      return ["the controller's process ended with \(status)"]
+      return ["the controller's process ended with \(status)" + lastLine(of: controllerLog)]
     }
     return nil
   }
+
+  private func lastLine(of log: String) -> String { lastComplaint(log).map { ": \($0)" } ?? "" }
 
   var progress: (time: SimulationTime, requests: UInt64)? { nil }
 
@@ -164,33 +177,46 @@ final class SeparateServices: RunServices {
 /// The disks' name at the controller: they come before all nodes, at any one time.
 private let diskServerIdentifier: UInt64 = 0
 
+/// Why one of our own commands did not start.
+private enum StartFailure: Error {
+  case system(LinuxError)
+  /// It said why, and ended.
+  case refused(ExitStatus?, String)
+}
+
 /// Starts one of our own commands, and waits for its first line.
 private func startAndAwaitReady(
   _ executable: String, _ arguments: [String], log: String
-) throws(LinuxError) -> ChildProcess {
-  let errors = Descriptor(
-    owning: try retrying("create", log) { open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644) })
-  let nothing = Descriptor(
-    owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
-  let pipe = try Descriptor.pipe()
-  let reader = try pipe.reader.duplicate()
-  let process = try ChildProcess(
-    path: executable, arguments: arguments, input: nothing.rawValue, output: pipe.writer.rawValue,
-    error: errors.rawValue)
-  try reader.setNonblocking(true)
-  var entries = [
-    pollfd(fd: reader.rawValue, events: Int16(POLLIN), revents: 0),
-    pollfd(fd: process.descriptor.rawValue, events: Int16(POLLIN), revents: 0),
-  ]
-  _ = try retrying("poll", executable) { poll(&entries, 2, 10_000) }
+) throws(StartFailure) -> ChildProcess {
   var first: UInt8 = 0
-  guard read(reader.rawValue, &first, 1) == 1 else {
-    process.kill()
-    let said = (try? readFile(log, limit: 1 << 16)).map { String(decoding: $0, as: UTF8.self) } ?? ""
-    let line = said.split(separator: "\n").last ?? "it did not say why"
-    throw LinuxError("start", "ttblk \(arguments[0]): \(line)", code: ECHILD)
-  }
-  return process
+  let process: ChildProcess
+  do throws(LinuxError) {
+    let errors = Descriptor(
+      owning: try retrying("create", log) { open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644) })
+    let nothing = Descriptor(
+      owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
+    let pipe = try Descriptor.pipe()
+    process = try ChildProcess(
+      path: executable, arguments: arguments, input: nothing.rawValue, output: pipe.writer.rawValue,
+      error: errors.rawValue)
+    try pipe.reader.setNonblocking(true)
+    var entries = [
+      pollfd(fd: pipe.reader.rawValue, events: Int16(POLLIN), revents: 0),
+      pollfd(fd: process.descriptor.rawValue, events: Int16(POLLIN), revents: 0),
+    ]
+    _ = try retrying("poll", executable) { poll(&entries, 2, 10_000) }
+    if read(pipe.reader.rawValue, &first, 1) == 1 { return process }
+  } catch { throw .system(error) }
+  let status = process.poll()
+  process.kill()
+  throw .refused(status, lastComplaint(log) ?? "'ttblk \(arguments[0])' did not start, and did not say why")
+}
+
+/// The last line that one of our own commands wrote, without its name.
+private func lastComplaint(_ log: String) -> String? {
+  guard let said = try? readFile(log, limit: 1 << 20) else { return nil }
+  guard let line = String(decoding: said, as: UTF8.self).split(separator: "\n").last else { return nil }
+  return String(line.hasPrefix("ttblk: ") ? line.dropFirst(7) : line)
 }
 
 extension DiskConfiguration {

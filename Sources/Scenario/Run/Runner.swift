@@ -89,11 +89,8 @@ package struct Runner {
     _ signals: borrowing Signals, _ started: UInt64
   ) throws(RunError) -> RunReport {
     let loop: EventLoop
-    let affinity: ProcessorAffinity?
-    do throws(LinuxError) {
-      loop = try EventLoop()
-      affinity = try pin()
-    } catch { throw .system(error) }
+    do throws(LinuxError) { loop = try EventLoop() } catch { throw .system(error) }
+    let affinity = try pin()
     defer { withExtendedLifetime(affinity) {} }
     let services: any RunServices =
       options.isSeparate
@@ -170,15 +167,23 @@ package struct Runner {
   }
 
   /// Under external time travel only one party runs at a time, and a single node is but one party.
-  private func pin() throws(LinuxError) -> ProcessorAffinity? {
+  private func pin() throws(RunError) -> ProcessorAffinity? {
     guard scenario.timeKeeping == .external || (scenario.timeKeeping == .infCPU && scenario.nodes.count == 1)
-    else {
-      return nil
-    }
+    else { return nil }
+    let number: Int?
     switch options.processor {
-    case .present: return try ProcessorAffinity()
-    case .number(let number): return try ProcessorAffinity(processor: number)
     case .any: return nil
+    case .present: number = nil
+    case .number(let chosen): number = chosen
+    }
+    do throws(LinuxError) {
+      return try ProcessorAffinity(processor: number)
+    } catch {
+      // Not being kept on the present one costs time and nothing else.
+      guard let number else { return nil }
+      throw .configuration(
+        ConfigurationError(
+          "processor \(number) is not one that we may use (\(error.reason)); nproc counts them"))
     }
   }
 

@@ -18,7 +18,11 @@ struct ServeCommand: ParsableCommand {
   @Option(
     name: .customLong("disk"),
     help: ArgumentHelp(
-      "A disk: name=NAME,image=PATH,socket=PATH[,model=zero|affine:50us[:500MB/s]][,readonly]. Repeatable.",
+      """
+      A disk: name=NAME,image=PATH,socket=PATH[,model=zero|affine:50us[:500MB/s]]\
+      [,format=raw|uml-cow][,readonly]. \
+      A comma in a path is written twice. Repeatable.
+      """,
       valueName: "disk"))
   var diskOptions: [String] = []
 
