@@ -11,7 +11,8 @@ import Testing
         memory = "128M"
         root = "root"
         arguments = ["init=/sbin/ttblk-init"]
-        """, jobs: ["sqlite:200"], disks: [DiskText(name: "root", source: "image = \"debian\"", model: "affine:100us")])
+        """, jobs: ["sqlite:200"],
+      disks: [DiskText(name: "root", source: "image = \"debian\"", model: "affine:100us")])
   ]
 
   /// What the database said.

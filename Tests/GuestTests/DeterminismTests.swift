@@ -33,7 +33,9 @@ import Testing
     folder.expectNothingLeft()
   }
 
-  @Test("two nodes with two disks of different models, interleaved, are one run however the processes are arranged")
+  @Test(
+    "two nodes with two disks of different models, interleaved, are one run however the processes are arranged"
+  )
   func interleaved() throws {
     let folder = try Folder()
     let disks = [

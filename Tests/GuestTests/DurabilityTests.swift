@@ -27,7 +27,8 @@ import Testing
     return line.contains("pwritev2") ? numbers.dropLast().last : numbers.last
   }
 
-  @Test("each fsync of the guest is data, fdatasync, bitmap, fdatasync on the host",
+  @Test(
+    "each fsync of the guest is data, fdatasync, bitmap, fdatasync on the host",
     arguments: ["off", "inf-cpu"])
   func fsync(timeTravel: String) throws {
     let guest = try Guest()
@@ -42,7 +43,8 @@ import Testing
     let serve = try Program(
       strace,
       [
-        "-f", "-y", "-s", "0", "-e", "trace=pwrite64,pwritev,pwritev2,fdatasync,fsync", "-o", folder / "trace",
+        "-f", "-y", "-s", "0", "-e", "trace=pwrite64,pwritev,pwritev2,fdatasync,fsync", "-o",
+        folder / "trace",
         ttblkPath, "serve", "--disk", "name=disk,image=\(image),socket=\(folder / "s")", "--time-travel",
         timeTravel,
       ], in: folder.path)

@@ -61,7 +61,8 @@ import Testing
       keys: "script = \"\(script)\"", disks: [DiskText(source: "image = \"\(image)\"\noverlay = false")])
   }
 
-  @Test("what the guest synced is there after it was killed, the file system is clean, the backing file untouched",
+  @Test(
+    "what the guest synced is there after it was killed, the file system is clean, the backing file untouched",
     arguments: Victim.allCases)
   func survivesDeath(of victim: Victim) throws {
     _ = try Guest()
@@ -84,7 +85,7 @@ import Testing
     usleep(200_000)
     switch victim {
     case .kernel:
-      for kernel in folder.kernels { Glibc.kill(kernel, SIGKILL) }
+      for kernel in folder.kernels() { Glibc.kill(kernel, SIGKILL) }
       #expect(try program.wait() == 6)
       #expect(program.error.contains("node 'node' its kernel ended with signal 9"))
       folder.expectNothingLeft()

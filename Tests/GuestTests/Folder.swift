@@ -54,6 +54,10 @@ final class Folder {
 
   /// Runs `ttblk` to its end.
   func ttblk(_ arguments: String..., seconds: Double = 60) throws -> Outcome {
+    try ttblk(arguments, seconds: seconds)
+  }
+
+  func ttblk(_ arguments: [String], seconds: Double = 60) throws -> Outcome {
     let began = ContinuousClock.now
     let program = try start(arguments)
     let code = try program.wait(seconds: seconds)
@@ -74,10 +78,10 @@ final class Folder {
     return result
   }
 
-  /// The UML kernels that run in this folder, main processes only.
-  var kernels: [Int32] {
+  /// The main processes of the UML kernels that run in this folder.
+  func kernels(named name: String = "") -> [Int32] {
     users.compactMap { user in
-      guard user.contains(" linux mem=") || user.contains("/linux mem="),
+      guard user.contains("umid=\(name)"), user.contains("linux mem="),
         let number = Int32(user.prefix { $0 != ":" }),
         let parent = parentOf(number), !isKernel(parent)
       else { return nil }
@@ -92,7 +96,9 @@ final class Folder {
   }
 
   private func parentOf(_ identifier: Int32) -> Int32? {
-    let text = (try? readFile("/proc/\(identifier)/stat", limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
+    let text = (try? readFile("/proc/\(identifier)/stat", limit: 4096)).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     let fields = text?.split(separator: ")").last?.split(separator: " ")
     return fields.flatMap { $0.count > 1 ? Int32($0[1]) : nil }
   }

@@ -21,7 +21,8 @@ struct Guest {
 
   /// Starts a kernel by hand, in the test's folder.
   func start(
-    in folder: Folder, name: String = "hand", sockets: [String] = [], jobs: [String], timeTravel: String? = nil
+    in folder: Folder, name: String = "hand", sockets: [String] = [], jobs: [String],
+    timeTravel: String? = nil
   ) throws -> Program {
     var arguments = [
       "mem=64M", "initrd=\(directory)/initramfs.cpio.gz", "root=/dev/ram0", "rdinit=/init", "con=null",
@@ -31,7 +32,8 @@ struct Guest {
     arguments += sockets.map { "virtio_uml.device=\($0):2" } + jobs.map { "ttblk.run=\($0)" }
     try makeDirectory(folder / "uml")
     return try Program(
-      directory + "/linux", arguments, in: folder.path, environment: ["TMPDIR": "/dev/shm", "HOME": folder.path],
+      directory + "/linux", arguments, in: folder.path,
+      environment: ["TMPDIR": "/dev/shm", "HOME": folder.path],
       withoutRandomisation: true)
   }
 }

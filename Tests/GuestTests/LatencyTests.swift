@@ -16,7 +16,9 @@ import Testing
     return Double(result.messages - baseline.messages) / Double(requests)
   }
 
-  @Test("2,000 reads of 50 us take the same guest time and give the same digest however the processes are arranged")
+  @Test(
+    "2,000 reads of 50 us take the same guest time and give the same digest however the processes are arranged"
+  )
   func affine() throws {
     let folder = try Folder()
     var essences: [RunResult.Essence] = []
@@ -44,7 +46,8 @@ import Testing
     let messages = try messagesPerRequest(folder, external, model: "zero", .embedded)
     #expect(messages <= 0.05, "\(messages) messages per request")
     let separate = try folder.run([reads(requests, model: "zero")], as: Arrangement.all[2])
-    let infinite = try folder.run([reads(requests, model: "zero")], top: "seed = 7\ntime-travel = \"inf-cpu\"")
+    let infinite = try folder.run(
+      [reads(requests, model: "zero")], top: "seed = 7\ntime-travel = \"inf-cpu\"")
     #expect(infinite.messages == 0)
     let total = try #require(external.number("total_ns"))
     #expect(infinite.number("total_ns") == total && separate.number("total_ns") == total)

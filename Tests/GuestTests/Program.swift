@@ -28,7 +28,8 @@ final class Program {
     let all = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     let outputs = try Descriptor.pipe()
     let errors = try Descriptor.pipe()
-    let nothing = Descriptor(owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
+    let nothing = Descriptor(
+      owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
     process = try ChildProcess(
       path: path, arguments: arguments, environment: all.map { "\($0)=\($1)" }.sorted(), directory: directory,
       input: nothing.rawValue, output: outputs.writer.rawValue, error: errors.writer.rawValue,
@@ -79,7 +80,8 @@ final class Program {
       guard ContinuousClock.now < end else {
         process.kill()
         collect(wait: 0)
-        throw RigError("\(name) \(complaint) within \(seconds) s: \(output.suffix(2000))\(error.suffix(2000))")
+        throw RigError(
+          "\(name) \(complaint) within \(seconds) s: \(output.suffix(2000))\(error.suffix(2000))")
       }
       collect(wait: 10)
     }

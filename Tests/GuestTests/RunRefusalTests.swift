@@ -15,23 +15,30 @@ import Testing
     let program = try folder.start(["run", scenario, "--output", folder / "out"] + arguments)
     let ended = try program.wait(seconds: 20)
     #expect(ended == code, "\(program.error)", sourceLocation: sourceLocation)
-    #expect(program.error.split(separator: "\n").count == 1, "\(program.error)", sourceLocation: sourceLocation)
+    #expect(
+      program.error.split(separator: "\n").count == 1, "\(program.error)", sourceLocation: sourceLocation)
     #expect(program.error.contains(word), "\(program.error)", sourceLocation: sourceLocation)
     #expect(program.output.isEmpty, sourceLocation: sourceLocation)
     folder.expectNothingLeft(sourceLocation: sourceLocation)
   }
 
-  @Test("a scenario with a mistake, and says where",
+  @Test(
+    "a scenario with a mistake, and says where",
     arguments: [
       ("seed = ", "s.toml:1: "), ("[[node]\nname = \"n\"", "s.toml:1: "),
       ("sede = 3\n[[node]]\nname = \"n\"", "s.toml:1: unknown key 'sede'"),
       ("[[node]]\nname = \"n\"\nmemroy = \"64M\"", "s.toml:3: unknown key 'memroy'"),
-      ("[[node]]\nname = \"n\"\n[[node.disk]]\nname = \"d\"\nsize = \"64M\"\nmodle = \"zero\"",
-        "s.toml:6: unknown key 'modle'"),
-      ("[[node]]\nname = \"a\"\n[[node]]\nname = \"b\"\n[[node.disk]]\nname = \"d\"\nsize = 64",
-        "s.toml:7: 'size'"),
+      (
+        "[[node]]\nname = \"n\"\n[[node.disk]]\nname = \"d\"\nsize = \"64M\"\nmodle = \"zero\"",
+        "s.toml:6: unknown key 'modle'"
+      ),
+      (
+        "[[node]]\nname = \"a\"\n[[node]]\nname = \"b\"\n[[node.disk]]\nname = \"d\"\nsize = 64",
+        "s.toml:7: 'size'"
+      ),
       ("seed = \"one\"", "s.toml:1: 'seed'"), ("seed = -1", "s.toml:1: 'seed'"),
-      ("time-travel = \"sideways\"", "s.toml:1: 'time-travel'"), ("transport = \"pigeon\"", "s.toml:1: 'transport'"),
+      ("time-travel = \"sideways\"", "s.toml:1: 'time-travel'"),
+      ("transport = \"pigeon\"", "s.toml:1: 'transport'"),
       ("[[node]]\nname = \"n\"\ncount = 0", "s.toml:3: 'count'"),
       ("[[node]]\nname = \"n\"\nmemory = \"lots\"", "s.toml:3: 'memory'"),
       ("[[node]]\nname = \"n\"\nwall-limit = 0", "s.toml:3: 'wall-limit'"),
@@ -65,7 +72,8 @@ import Testing
     try expect(64, "under \(mode) there is nobody", "time-travel = \"\(mode)\"\n\(node)\(disk)", in: folder)
   }
 
-  @Test("a COW whose backing file has changed, and an image that is in use",
+  @Test(
+    "a COW whose backing file has changed, and an image that is in use",
     arguments: Arrangement.all.filter { $0.transport == "message" })
   func badImages(arrangement: Arrangement) throws {
     let folder = try Folder()

@@ -29,7 +29,8 @@ import Testing
     }
   }
 
-  @Test("a guest that is killed in mid-request costs its session, and the next one is served",
+  @Test(
+    "a guest that is killed in mid-request costs its session, and the next one is served",
     arguments: ["off", "inf-cpu"])
   func killedGuest(mode: String) throws {
     let guest = try Guest()
@@ -63,14 +64,16 @@ import Testing
     let image = try folder.makeOverlay("disk.cow", on: try folder.makeImage("base", size: 64 << 20))
     let controller = try folder.start(["controller", "--socket", folder / "c", "--clients", "2"])
     try controller.waitFor(output: "ready")
-    let serve = try startServe(folder, image, [",model=affine:50us", "--time-travel", "external=\(folder / "c")"])
+    let serve = try startServe(
+      folder, image, [",model=affine:50us", "--time-travel", "external=\(folder / "c")"])
     let kernel = try guest.start(
       in: folder, sockets: [folder / "s"], jobs: [endless], timeTravel: "ext:7:\(folder / "c")")
     try waitForWrites(image)
     controller.signal(SIGKILL)
     try controller.wait()
     #expect(try serve.wait(seconds: 10) == 7)
-    #expect(serve.error.contains("controller") && serve.error.split(separator: "\n").count == 1, "\(serve.error)")
+    #expect(
+      serve.error.contains("controller") && serve.error.split(separator: "\n").count == 1, "\(serve.error)")
     kernel.kill()
     // A killed controller cannot take its socket away; the next one can.
     try FileManager.default.removeItem(atPath: folder / "c")

@@ -23,12 +23,14 @@ import Testing
 
     /// It must end with this code and one line that has all these words, and leave nothing.
     func expect(
-      _ code: Int32, _ words: [String], _ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation
+      _ code: Int32, _ words: [String], _ arguments: [String],
+      sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
       let program = try folder.start(["serve"] + arguments)
       let ended = try program.wait(seconds: 10)
       #expect(ended == code, "\(program.error)", sourceLocation: sourceLocation)
-      #expect(program.error.split(separator: "\n").count == 1, "\(program.error)", sourceLocation: sourceLocation)
+      #expect(
+        program.error.split(separator: "\n").count == 1, "\(program.error)", sourceLocation: sourceLocation)
       for word in words {
         #expect(program.error.contains(word), "\(program.error)", sourceLocation: sourceLocation)
       }
@@ -44,7 +46,8 @@ import Testing
   @Test("a missing image")
   func missingImage() throws {
     let rig = try Rig()
-    try rig.expect(3, ["absent.cow"], ["--disk", "name=disk,image=\(rig.folder / "absent.cow"),socket=\(rig.socket)"])
+    try rig.expect(
+      3, ["absent.cow"], ["--disk", "name=disk,image=\(rig.folder / "absent.cow"),socket=\(rig.socket)"])
     // What was opened before it is closed again.
     try rig.expect(
       3, ["absent.cow"],
@@ -68,7 +71,8 @@ import Testing
     let first = try rig.folder.start(["serve", "--disk", rig.disk()])
     try first.waitFor(output: "ready")
     try rig.expect(
-      4, ["\(first.identifier)", "disk.cow"], ["--disk", "name=disk,image=\(rig.image),socket=\(rig.socket)2"])
+      4, ["\(first.identifier)", "disk.cow"],
+      ["--disk", "name=disk,image=\(rig.image),socket=\(rig.socket)2"])
     #expect(fileExists(rig.socket) && first.isRunning)
     first.signal(SIGTERM)
     #expect(try first.wait() == 0 && first.error.isEmpty)
@@ -89,7 +93,8 @@ import Testing
     let other = try rig.folder.makeOverlay("other.cow", on: rig.base)
     let first = try rig.folder.start(["serve", "--disk", rig.disk()])
     try first.waitFor(output: "ready")
-    try rig.expect(1, ["'\(rig.socket)' is taken"], ["--disk", "name=disk,image=\(other),socket=\(rig.socket)"])
+    try rig.expect(
+      1, ["'\(rig.socket)' is taken"], ["--disk", "name=disk,image=\(other),socket=\(rig.socket)"])
     #expect(fileExists(rig.socket))
     first.signal(SIGTERM)
     #expect(try first.wait() == 0)
@@ -119,9 +124,11 @@ import Testing
     try rig.expectNothingChanged()
   }
 
-  @Test("a model it does not know or cannot read",
+  @Test(
+    "a model it does not know or cannot read",
     arguments: [
-      "warp", "affine", "affine:", "affine:50", "affine:50parsecs", "affine:50us:", "affine:50us:fast", "affine:-1us",
+      "warp", "affine", "affine:", "affine:50", "affine:50parsecs", "affine:50us:", "affine:50us:fast",
+      "affine:-1us",
       "affine:99999999999999999999us", "zero:1",
     ])
   func badModel(model: String) throws {
@@ -148,7 +155,8 @@ import Testing
     try rig.expectNothingChanged()
   }
 
-  @Test("options without sense",
+  @Test(
+    "options without sense",
     arguments: [
       (["--disk", "image=a,socket=b"], "name="), (["--disk", "name=a,socket=b"], "image="),
       (["--disk", "name=a,image=b"], "socket="), (["--disk", "name=a,image=b,socket=c,size=4"], "size=4"),
@@ -157,7 +165,8 @@ import Testing
       (["--disk", "name=a,image=b,socket=c", "--time-travel", "sideways"], "sideways"),
       (["--disk", "name=a,image=b,socket=c", "--disk", "name=a,image=b,socket=d"], "two disks"),
       (["--disk", "name=a,image=b,socket=c", "--disk", "name=b,image=b,socket=c"], "two disks"),
-      (["--disk", "name=a,image=b,socket=c,format=tape"], "tape"), (["--config", "absent.toml"], "absent.toml"),
+      (["--disk", "name=a,image=b,socket=c,format=tape"], "tape"),
+      (["--config", "absent.toml"], "absent.toml"),
     ] as [([String], String)])
   func badOptions(arguments: [String], word: String) throws {
     let rig = try Rig()
@@ -165,11 +174,16 @@ import Testing
     try rig.expectNothingChanged()
   }
 
-  @Test("a configuration file with a mistake, and says where",
+  @Test(
+    "a configuration file with a mistake, and says where",
     arguments: [
-      ("[[disk]]\nname = \"a\nimage", "c.toml:2: "), ("[[disk]]\nname = \"a\"\nimgae = \"b\"", "c.toml:3: unknown key 'imgae'"),
+      ("[[disk]]\nname = \"a\nimage", "c.toml:2: "),
+      ("[[disk]]\nname = \"a\"\nimgae = \"b\"", "c.toml:3: unknown key 'imgae'"),
       ("\n[[disk]]\nname = 3", "c.toml:3: 'name'"),
-      ("[[disk]]\nname = \"a\"\nimage = \"b\"\nsocket = \"c\"\nmodle = \"zero\"", "c.toml:5: unknown key 'modle'"),
+      (
+        "[[disk]]\nname = \"a\"\nimage = \"b\"\nsocket = \"c\"\nmodle = \"zero\"",
+        "c.toml:5: unknown key 'modle'"
+      ),
       ("[[disk]]\nname = \"a\"\nimage = \"b\"\nsocket = \"c\"\nmodel = \"warp\"", "c.toml:5: disk 'a'"),
       ("[[disk]]\nname = \"a\"\nimage = \"b\"\nsocket = \"c\"\nreadonly = \"yes\"", "c.toml:5: 'readonly'"),
       ("disk = 3", "c.toml:1: 'disk'"), ("[disk]\nname = \"a\"", "c.toml:1: 'disk'"), ("", "no disk"),

@@ -38,6 +38,11 @@ final class RunFolder {
 
   func socketName(ofDisk index: Int) -> String { "d\(index)" }
 
+  /// What the clients, the disks and the controller say; in the same files however the processes are arranged.
+  var clientLog: String { output + "/clients.log" }
+  var diskLog: String { output + "/disks.log" }
+  var controllerLog: String { output + "/controller.log" }
+
   func console(of node: String) -> String { output + "/" + node + ".console" }
 
   /// Makes the image of a node's disk, and says what to serve.

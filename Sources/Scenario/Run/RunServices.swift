@@ -12,6 +12,8 @@ import TimeTravel
 protocol RunServices: AnyObject {
   /// Why the simulation cannot go on, a line each; nil while it can, and after an orderly end.
   var complaint: [String]? { get }
+  /// Whether a signal took one of them; that is never a node's doing.
+  var hasCrashed: Bool { get }
   /// Simulated time and requests so far, where they are known.
   var progress: (time: SimulationTime, requests: UInt64)? { get }
   /// Ends everything when the nodes have gone: flushes and closes the images.
@@ -29,11 +31,14 @@ final class EmbeddedServices: RunServices {
   private let clientLog: ClientLog
 
   init(
-    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, registry: FileRegistry,
-    loop: EventLoop, report: @escaping (String) -> Void
+    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, registry: FileRegistry, loop: EventLoop
   ) throws(RunError) {
+    let diskLog: ClientLog
+    let controllerLog: ClientLog
     do throws(LinuxError) {
-      clientLog = try ClientLog(path: folder.output + "/clients.log")
+      clientLog = try ClientLog(path: folder.clientLog)
+      diskLog = try ClientLog(path: folder.diskLog)
+      controllerLog = try ClientLog(path: folder.controllerLog)
     } catch { throw .system(error) }
     var timing = Timing.realTime
     switch scenario.timeKeeping {
@@ -53,15 +58,18 @@ final class EmbeddedServices: RunServices {
       } catch { throw .service(.socket(path, error)) }
     }
     do throws(ServiceError) {
-      server = try DiskServer(disks: disks, timing: timing, registry: registry, loop: loop, report: report)
+      server = try DiskServer(
+        disks: disks, timing: timing, registry: registry, loop: loop, report: diskLog.append)
     } catch { throw .service(error) }
-    controller?.log = report
+    controller?.log = controllerLog.append
     controller?.onEnd = { [unowned self] in ending = $0 }
   }
 
   var complaint: [String]? {
     if case .stuck(let lines) = ending { lines } else { nil }
   }
+
+  var hasCrashed: Bool { false }
 
   var progress: (time: SimulationTime, requests: UInt64)? {
     (controller?.now ?? .zero, server.disks.reduce(0) { $0 + $1.device.statistics.requests })
@@ -97,8 +105,8 @@ final class SeparateServices: RunServices {
   ) throws(RunError) {
     controllerReport = folder.scratch + "/controller.toml"
     serveReport = folder.scratch + "/disks.toml"
-    serveLog = folder.output + "/disks.log"
-    controllerLog = folder.output + "/controller.log"
+    serveLog = folder.diskLog
+    controllerLog = folder.controllerLog
     do throws(LinuxError) {
       try writeFile(folder.scratch + "/serve.toml", disks.map(\.toml).joined(separator: "\n"))
     } catch { throw .system(error) }
@@ -114,7 +122,7 @@ final class SeparateServices: RunServices {
           [
             "controller", "--socket", folder.controllerSocket, "--clients", "\(scenario.nodes.count + 1)",
             "--transport", scenario.transport.rawValue, "--time-at-start", "\(scenario.timeOfDay)", "--log",
-            folder.output + "/clients.log", "--report", controllerReport,
+            folder.clientLog, "--report", controllerReport,
           ], log: controllerLog)
       }
       server = try startAndAwaitReady(
@@ -143,6 +151,10 @@ final class SeparateServices: RunServices {
   }
 
   private func lastLine(of log: String) -> String { lastComplaint(log).map { ": \($0)" } ?? "" }
+
+  var hasCrashed: Bool {
+    [server, controller].contains { if case .killed = $0?.poll() { true } else { false } }
+  }
 
   var progress: (time: SimulationTime, requests: UInt64)? { nil }
 
@@ -213,10 +225,14 @@ private func startAndAwaitReady(
 }
 
 /// The last line that one of our own commands wrote, without its name.
-private func lastComplaint(_ log: String) -> String? {
-  guard let said = try? readFile(log, limit: 1 << 20) else { return nil }
-  guard let line = String(decoding: said, as: UTF8.self).split(separator: "\n").last else { return nil }
-  return String(line.hasPrefix("ttblk: ") ? line.dropFirst(7) : line)
+private func lastComplaint(_ log: String) -> String? { complaints(log).last }
+
+/// What the disks or the controller had to say.
+func complaints(_ log: String) -> [String] {
+  guard let said = try? readFile(log, limit: 1 << 20) else { return [] }
+  return String(decoding: said, as: UTF8.self).split(separator: "\n").map {
+    String($0.hasPrefix("ttblk: ") ? $0.dropFirst(7) : $0)
+  }
 }
 
 extension DiskConfiguration {

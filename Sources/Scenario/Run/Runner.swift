@@ -49,7 +49,7 @@ package struct Runner {
   package var onProgress: ((Progress) -> Void)?
   /// Called for each line of a node's console.
   package var onConsoleLine: ((_ node: String, _ line: Substring) -> Void)?
-  /// Takes one line for each thing that goes wrong on the way.
+  /// Takes one line for each thing that went wrong on the way to a good end.
   package var report: (String) -> Void = { _ in }
 
   package init(_ scenario: Scenario, options: Options) {
@@ -95,14 +95,15 @@ package struct Runner {
     let services: any RunServices =
       options.isSeparate
       ? try SeparateServices(scenario, disks: disks, folder: folder, executable: options.executable)
-      : try EmbeddedServices(
-        scenario, disks: disks, folder: folder, registry: registry, loop: loop, report: report)
+      : try EmbeddedServices(scenario, disks: disks, folder: folder, registry: registry, loop: loop)
     do throws(RunError) {
       let nodes = try startNodes(folder, preload, loop)
       let nodesStarted = monotonicMicroseconds()
       try waitForNodes(nodes, services, loop, signals, started)
       let nodesEnded = nodes.map(\.endTime).max() ?? nodesStarted
       let (serve, controller) = try services.finish(loop: loop)
+      // After a bad end there is one line only; these would mostly be its consequences.
+      for line in complaints(folder.controllerLog) + complaints(folder.diskLog) { report(line) }
       return RunReport(
         scenario, isSeparate: options.isSeparate, serve: serve, controller: controller,
         wallMicroseconds: nodesEnded - nodesStarted)
@@ -161,7 +162,10 @@ package struct Runner {
     } catch { throw .system(error) }
     let failures = nodes.compactMap(\.failure)
     for node in nodes { node.stop("stopped") }
-    if !failures.isEmpty { throw .nodes(failures) }
+    if !failures.isEmpty {
+      if let cause = cause(of: failures, services) { throw .simulation(cause) }
+      throw .nodes(failures)
+    }
     if isInterrupted { throw .interrupted }
     if let complaint = services.complaint { throw .simulation(complaint) }
   }
@@ -185,6 +189,17 @@ package struct Runner {
         ConfigurationError(
           "processor \(number) is not one that we may use (\(error.reason)); nproc counts them"))
     }
+  }
+
+  /// A node whose controller or disks have gone ends badly, too, but is not to blame.
+  private func cause(of failures: [String], _ services: any RunServices) -> [String]? {
+    let hasLostController = failures.contains { $0.contains("time-travel external link is broken") }
+    // Its sockets are closed a moment before it has ended.
+    for _ in 0..<(hasLostController ? 100 : 1) {
+      if let complaint = services.complaint, hasLostController || services.hasCrashed { return complaint }
+      if hasLostController { usleep(10_000) }
+    }
+    return nil
   }
 
   private func findPreload() throws(RunError) -> String {
