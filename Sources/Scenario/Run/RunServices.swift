@@ -31,7 +31,8 @@ final class EmbeddedServices: RunServices {
   private let clientLog: ClientLog
 
   init(
-    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, registry: FileRegistry, loop: EventLoop
+    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, registry: FileRegistry,
+    loop: EventLoop
   ) throws(RunError) {
     let diskLog: ClientLog
     let controllerLog: ClientLog
@@ -209,8 +210,8 @@ private func startAndAwaitReady(
       owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
     let pipe = try Descriptor.pipe()
     process = try ChildProcess(
-      path: executable, name: "ttblk", arguments: arguments, input: nothing.rawValue, output: pipe.writer.rawValue,
-      error: errors.rawValue)
+      path: executable, name: "ttblk", arguments: arguments, input: nothing.rawValue,
+      output: pipe.writer.rawValue, error: errors.rawValue)
     try pipe.reader.setNonblocking(true)
     var entries = [
       pollfd(fd: pipe.reader.rawValue, events: Int16(POLLIN), revents: 0),
