@@ -65,6 +65,24 @@ import Testing
     try expect(64, "two disks", node + disk + disk, in: folder)
   }
 
+  @Test("two disks that would have one name in the output folder")
+  func sameFiles() throws {
+    let folder = try Folder()
+    func node(_ name: String, _ disk: String) -> String {
+      "[[node]]\nname = \"\(name)\"\n[[node.disk]]\nname = \"\(disk)\"\nsize = \"64M\"\n"
+    }
+    try expect(64, "'a-b-c'", node("a-b", "c") + node("a", "b-c"), in: folder)
+  }
+
+  @Test("one image that two nodes write")
+  func sameImage() throws {
+    let folder = try Folder()
+    _ = try Guest()
+    let image = try folder.makeImage("image", size: 4 << 20)
+    let disk = "[[node.disk]]\nname = \"d\"\nimage = \"\(image)\"\noverlay = false\n"
+    try expect(4, image, "[[node]]\nname = \"n\"\ncount = 2\nrun = \"none\"\n\(disk)", in: folder)
+  }
+
   @Test("a model that nobody can be charged for", arguments: ["inf-cpu", "off"])
   func uselessModel(mode: String) throws {
     let folder = try Folder()

@@ -84,7 +84,8 @@ package struct DiskConfiguration: Sendable {
     do throws(ConfigurationError) {
       try validate(context: "disk '\(name)'")
     } catch {
-      throw table.error(error.description, key: "model")
+      let key = !hasValidName ? "name" : !hasValidSocket ? "socket" : "model"
+      throw table.error(error.description, key: key)
     }
   }
 
@@ -92,11 +93,12 @@ package struct DiskConfiguration: Sendable {
 
   /// What can be said without looking at the disk's files.
   package func validate(context: String) throws(ConfigurationError) {
-    guard isValidName(name) else {
+    guard hasValidName else {
       throw ConfigurationError(
-        "\(context): name '\(name)' has other signs than letters, digits, '.', '_' and '-'")
+        "\(context): name '\(name)' is longer than \(Self.nameLengthMax), begins with '.', or has other "
+          + "signs than letters, digits, '.', '_' and '-'")
     }
-    guard socket.utf8.count <= UnixSocket.pathLengthMax else {
+    guard hasValidSocket else {
       throw ConfigurationError(
         "\(context): socket path of \(socket.utf8.count) bytes; "
           + "the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
@@ -108,6 +110,13 @@ package struct DiskConfiguration: Sendable {
       throw ConfigurationError("\(context): \(error)")
     }
   }
+
+  private var hasValidName: Bool { isValidName(name, lengthMax: Self.nameLengthMax) }
+
+  private var hasValidSocket: Bool { socket.utf8.count <= UnixSocket.pathLengthMax }
+
+  /// A node's name, '-', and the name of one of its disks.
+  private static let nameLengthMax = 2 * nodeNameLengthMax + 1
 
   private static let keys: Set<String> = ["name", "image", "socket", "model", "format"]
 
@@ -129,9 +138,12 @@ package struct DiskConfiguration: Sendable {
   }
 }
 
+/// Of nodes, and of their disks: UML's `umid` takes no more.
+let nodeNameLengthMax = 63
+
 /// Names become file names and lines of reports.
-func isValidName(_ name: String) -> Bool {
-  !name.isEmpty && name.utf8.count <= 64 && name.first != "."
+func isValidName(_ name: String, lengthMax: Int = nodeNameLengthMax) -> Bool {
+  !name.isEmpty && name.utf8.count <= lengthMax && name.first != "."
     && name.utf8.allSatisfy {
       switch $0 {
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

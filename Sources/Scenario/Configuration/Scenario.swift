@@ -79,10 +79,12 @@ package struct Scenario: Sendable {
   package func validate() throws(ConfigurationError) {
     guard !nodes.isEmpty else { throw ConfigurationError("scenario '\(name)' has no node") }
     var names: Set<String> = []
+    var fullNames: Set<String> = []
     for node in nodes {
       guard isValidName(node.name) else {
         throw ConfigurationError(
-          "node name '\(node.name)' has other signs than letters, digits, '.', '_' and '-'")
+          "node name '\(node.name)' is longer than \(nodeNameLengthMax), begins with '.', or has "
+            + "other signs than letters, digits, '.', '_' and '-'")
       }
       guard names.insert(node.name).inserted else {
         throw ConfigurationError("two nodes have the name '\(node.name)'")
@@ -91,6 +93,10 @@ package struct Scenario: Sendable {
       for disk in node.disks {
         guard disks.insert(disk.name).inserted else {
           throw ConfigurationError("node '\(node.name)' has two disks of the name '\(disk.name)'")
+        }
+        guard fullNames.insert("\(node.name)-\(disk.name)").inserted else {
+          throw ConfigurationError(
+            "two disks would be '\(node.name)-\(disk.name)' in the output folder: name one of them otherwise")
         }
         guard disk.model == "zero" || timeKeeping == .external else {
           throw ConfigurationError(

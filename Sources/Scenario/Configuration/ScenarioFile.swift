@@ -82,7 +82,9 @@ extension Scenario {
     try table.finish()
     guard let name else { throw table.error("a disk needs 'name'") }
     guard isValidName(name) else {
-      throw table.error("'name' may have letters, digits, '.', '_' and '-' only", key: "name")
+      throw table.error(
+        "'name' may have up to \(nodeNameLengthMax) letters, digits, '.', '_' and '-', and no '.' first",
+        key: "name")
     }
     let source: Disk.Source
     switch (image, size) {

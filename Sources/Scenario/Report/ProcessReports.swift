@@ -19,6 +19,13 @@ package struct ServeReport: Equatable, Sendable {
     digest = server.log.digest
   }
 
+  /// Of no disks.
+  init() {
+    disks = []
+    completions = 0
+    digest = CompletionLog().digest
+  }
+
   /// Reads back what `write` wrote.
   init(path: String) throws(ConfigurationError) {
     let table = try ConfigurationTable(text: try readText(path), file: path)

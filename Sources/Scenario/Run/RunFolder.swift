@@ -57,9 +57,10 @@ final class RunFolder {
     case (.image(let path), false): image = path
     case (.image(let path), true): (image, format) = (try overlay(name, on: path, registry), .umlCOW)
     case (.blank(let size), false): (image, format) = (try blank("\(name).raw", size), .raw)
-    // All nodes of one kind share the empty base, as they would share any other.
+    // All nodes of one kind share the empty base, as they would share any other. No disk's name begins with
+    // a dot, so none is this file.
     case (.blank(let size), true):
-      (image, format) = (try overlay(name, on: try blank("empty-\(size).raw", size), registry), .umlCOW)
+      (image, format) = (try overlay(name, on: try blank(".empty-\(size).raw", size), registry), .umlCOW)
     }
     return DiskConfiguration(
       name: name, image: image, socket: scratch + "/" + socketName(ofDisk: index), model: disk.model,

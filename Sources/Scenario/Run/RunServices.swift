@@ -95,7 +95,8 @@ final class EmbeddedServices: RunServices {
 /// `ttblk controller` and `ttblk serve`, each a process of its own, as somebody would start them by hand.
 final class SeparateServices: RunServices {
   private var controller: ChildProcess?
-  private let server: ChildProcess
+  /// nil when there is no disk.
+  private let server: ChildProcess?
   private let controllerReport: String
   private let serveReport: String
   private let serveLog: String
@@ -111,6 +112,7 @@ final class SeparateServices: RunServices {
     do throws(LinuxError) {
       try writeFile(folder.scratch + "/serve.toml", disks.map(\.toml).joined(separator: "\n"))
     } catch { throw .system(error) }
+    let clients = scenario.nodes.count + (disks.isEmpty ? 0 : 1)
     do throws(StartFailure) {
       var timeTravel = "off"
       switch scenario.timeKeeping {
@@ -121,18 +123,20 @@ final class SeparateServices: RunServices {
         controller = try startAndAwaitReady(
           executable,
           [
-            "controller", "--socket", folder.controllerSocket, "--clients", "\(scenario.nodes.count + 1)",
+            "controller", "--socket", folder.controllerSocket, "--clients", "\(clients)",
             "--transport", scenario.transport.rawValue, "--time-at-start", "\(scenario.timeOfDay)", "--log",
             folder.clientLog, "--report", controllerReport,
           ], log: controllerLog)
       }
-      server = try startAndAwaitReady(
-        executable,
-        [
-          "serve", "--config", folder.scratch + "/serve.toml", "--time-travel", timeTravel,
-          "--time-travel-id",
-          "\(diskServerIdentifier)", "--report", serveReport,
-        ], log: serveLog)
+      server =
+        disks.isEmpty
+        ? nil
+        : try startAndAwaitReady(
+          executable,
+          [
+            "serve", "--config", folder.scratch + "/serve.toml", "--time-travel", timeTravel,
+            "--time-travel-id", "\(diskServerIdentifier)", "--report", serveReport,
+          ], log: serveLog)
     } catch {
       switch error {
       case .system(let error): throw .system(error)
@@ -142,7 +146,7 @@ final class SeparateServices: RunServices {
   }
 
   var complaint: [String]? {
-    if let status = server.poll(), status != .exited(0) {
+    if let status = server?.poll(), status != .exited(0) {
       return ["the disks' process ended with \(status)" + lastLine(of: serveLog)]
     }
     if let status = controller?.poll(), status != .exited(0) {
@@ -160,14 +164,13 @@ final class SeparateServices: RunServices {
   var progress: (time: SimulationTime, requests: UInt64)? { nil }
 
   func finish(loop: EventLoop) throws(RunError) -> (ServeReport, ControllerReport) {
-    // The controller ends by itself when no node is left, and the disks with it; without one they need a
-    // word.
-    if controller == nil { server.signal(SIGTERM) }
+    // The controller ends by itself when no node is left, and the disks with it; alone they need a word.
+    if controller == nil { server?.signal(SIGTERM) }
     for process in [controller, server].compactMap({ $0 }) { awaitEnd(process) }
     if let complaint { throw .simulation(complaint) }
     do throws(ConfigurationError) {
       return (
-        try ServeReport(path: serveReport),
+        server == nil ? ServeReport() : try ServeReport(path: serveReport),
         controller == nil
           ? ControllerReport(messages: 0, time: 0) : try ControllerReport(path: controllerReport)
       )
@@ -175,8 +178,8 @@ final class SeparateServices: RunServices {
   }
 
   func abandon() {
-    server.signal(SIGTERM)
-    awaitEnd(server)
+    server?.signal(SIGTERM)
+    if let server { awaitEnd(server) }
     controller?.kill()
   }
 

@@ -177,6 +177,17 @@ package struct Runner {
     if let complaint = services.complaint { throw .simulation(complaint) }
   }
 
+  /// A node whose controller or disks have gone ends badly, too, but is not to blame.
+  private func cause(of failures: [String], _ services: any RunServices) -> [String]? {
+    let hasLostController = failures.contains { $0.contains("time-travel external link is broken") }
+    // Its sockets are closed a moment before it has ended.
+    for _ in 0..<(hasLostController ? 100 : 1) {
+      if let complaint = services.complaint, hasLostController || services.hasCrashed { return complaint }
+      if hasLostController { usleep(10_000) }
+    }
+    return nil
+  }
+
   /// Under external time travel only one party runs at a time, and a single node is but one party.
   private func pin() throws(RunError) -> ProcessorAffinity? {
     guard scenario.timeKeeping == .external || (scenario.timeKeeping == .infCPU && scenario.nodes.count == 1)
@@ -196,17 +207,6 @@ package struct Runner {
         ConfigurationError(
           "processor \(number) is not one that we may use (\(error.reason)); nproc counts them"))
     }
-  }
-
-  /// A node whose controller or disks have gone ends badly, too, but is not to blame.
-  private func cause(of failures: [String], _ services: any RunServices) -> [String]? {
-    let hasLostController = failures.contains { $0.contains("time-travel external link is broken") }
-    // Its sockets are closed a moment before it has ended.
-    for _ in 0..<(hasLostController ? 100 : 1) {
-      if let complaint = services.complaint, hasLostController || services.hasCrashed { return complaint }
-      if hasLostController { usleep(10_000) }
-    }
-    return nil
   }
 
   private func findPreload() throws(RunError) -> String {
