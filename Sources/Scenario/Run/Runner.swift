@@ -70,13 +70,7 @@ package struct Runner {
       }
     }
     let started = monotonicMicroseconds()
-    let outcome: Result<RunReport, RunError>
-    do throws(RunError) {
-      outcome = .success(try simulate(disks, folder, registry, preload, signals, started))
-    } catch {
-      outcome = .failure(error)
-    }
-    var result = try outcome.get()
+    var result = try simulate(disks, folder, registry, preload, signals, started)
     if options.hashesDisks { try result.hashDisks(disks) }
     do throws(LinuxError) {
       try writeFile(folder.output + "/report.json", result.json.indented + "\n")
