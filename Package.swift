@@ -28,7 +28,7 @@ let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
 let package = Package(
   name: "ttblk",
   products: [
-    .executable(name: "ttblk", targets: ["ttblk"]),
+    .executable(name: "ttblk", targets: ["ttblk"])
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

@@ -30,7 +30,14 @@ child=
 report=
 failed=()
 
-left_over() { grep -lszx "TTBLK_TEST_RUN=$TTBLK_TEST_RUN" /proc/[0-9]*/environ | grep -o '[0-9]\+' | grep -vx "$$"; }
+# The processes of this run that are not this shell. One that looks for them finds itself too, but has ended by then.
+left_over() {
+  local file process
+  for file in $(grep -lsxz "TTBLK_TEST_RUN=$TTBLK_TEST_RUN" /proc/[0-9]*/environ); do
+    process=${file//[!0-9]/}
+    [[ $process == "$$" || $process == "$BASHPID" || ! -e /proc/$process/exe ]] || echo "$process"
+  done
+}
 
 leave() {
   local process
@@ -61,9 +68,8 @@ step() {
 finish() {
   local process
   for process in $(left_over); do
-    # This shell's own commands have ended; what is still there was forgotten by somebody.
-    echo "left behind: $process $(tr '\0' ' ' <"/proc/$process/cmdline")" 2>/dev/null
-    failed+=("processes left behind")
+    echo "left behind: $process $(tr '\0' ' ' <"/proc/$process/cmdline")"
+    failed+=("process $process was left behind")
   done
   printf '\n%s%-18s %5d s\n' "$report" total "$SECONDS"
   ((${#failed[@]} == 0)) && exit 0

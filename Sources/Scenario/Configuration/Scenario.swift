@@ -83,8 +83,8 @@ package struct Scenario: Sendable {
     for node in nodes {
       guard isValidName(node.name) else {
         throw ConfigurationError(
-          "node name '\(node.name)' is longer than \(nodeNameLengthMax), begins with '.', or has other "
-            + "signs than letters, digits, '.', '_' and '-'")
+          "node name '\(node.name)' is longer than \(nodeNameLengthMax), begins with '.', or has "
+            + "other signs than letters, digits, '.', '_' and '-'")
       }
       guard names.insert(node.name).inserted else {
         throw ConfigurationError("two nodes have the name '\(node.name)'")

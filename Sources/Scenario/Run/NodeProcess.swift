@@ -15,6 +15,8 @@ final class NodeProcess {
   let node: Scenario.Node
   /// nil while it runs.
   private(set) var outcome: Outcome?
+  /// Called when it has ended, however.
+  var onEnd: (() -> Void)?
   /// Called for every whole line of the console.
   var onLine: ((Substring) -> Void)?
   private(set) var endTime: UInt64 = 0
@@ -85,6 +87,7 @@ final class NodeProcess {
     for token in tokens { loop.remove(token) }
     tokens = []
     endTime = monotonicMicroseconds()
+    onEnd?()
   }
 
   private func readConsole() {

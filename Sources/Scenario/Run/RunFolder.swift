@@ -38,7 +38,7 @@ final class RunFolder {
 
   func socketName(ofDisk index: Int) -> String { "d\(index)" }
 
-  /// What the clients, the disks and the controller say: the same files however processes are arranged.
+  /// What clients, disks and controller say; in the same files however the processes are arranged.
   var clientLog: String { output + "/clients.log" }
   var diskLog: String { output + "/disks.log" }
   var controllerLog: String { output + "/controller.log" }

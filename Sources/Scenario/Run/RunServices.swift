@@ -213,8 +213,8 @@ private func startAndAwaitReady(
       owning: try retrying("open", "/dev/null") { open("/dev/null", O_RDONLY | O_CLOEXEC) })
     let pipe = try Descriptor.pipe()
     process = try ChildProcess(
-      path: executable, arguments: arguments, input: nothing.rawValue, output: pipe.writer.rawValue,
-      error: errors.rawValue)
+      path: executable, name: "ttblk", arguments: arguments, input: nothing.rawValue,
+      output: pipe.writer.rawValue, error: errors.rawValue)
     try pipe.reader.setNonblocking(true)
     var entries = [
       pollfd(fd: pipe.reader.rawValue, events: Int16(POLLIN), revents: 0),
