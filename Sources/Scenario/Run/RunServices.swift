@@ -31,7 +31,8 @@ final class EmbeddedServices: RunServices {
   private let clientLog: ClientLog
 
   init(
-    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, registry: FileRegistry, loop: EventLoop
+    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, registry: FileRegistry,
+    loop: EventLoop
   ) throws(RunError) {
     let diskLog: ClientLog
     let controllerLog: ClientLog
