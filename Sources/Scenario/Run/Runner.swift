@@ -174,7 +174,9 @@ package struct Runner {
 
   /// A node whose controller or disks have gone ends badly, too, but is not to blame.
   private func cause(of failures: [String], _ services: any RunServices) -> [String]? {
-    let hasLostController = failures.contains { $0.contains("time-travel external link is broken") }
+    // What a kernel says of a socket that was closed, and of one that was closed before all was read from it.
+    let signs = ["time-travel external link is broken", "invalid time-travel message - -104 bytes"]
+    let hasLostController = failures.contains { failure in signs.contains { failure.contains($0) } }
     // Its sockets are closed a moment before it has ended.
     for _ in 0..<(hasLostController ? 100 : 1) {
       if let complaint = services.complaint, hasLostController || services.hasCrashed { return complaint }
