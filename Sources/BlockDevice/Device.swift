@@ -52,9 +52,6 @@ package final class Device {
   /// Whether everything but reads and flushes is refused.
   package var isReadOnly: Bool { image.isReadOnly }
 
-  /// Whether answers wait for the model's time.
-  package var isTimed: Bool { model != nil }
-
   package var modelSpecification: String { model?.specification ?? "zero" }
 
   /// When `advance` has something to do; nil for never.

@@ -281,5 +281,3 @@ pid_t CLinux_start_reaper(int *channel) {
   *channel = ends[1];
   return child;
 }
-
-int CLinux_become_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1); }

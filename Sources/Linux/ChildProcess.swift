@@ -96,14 +96,6 @@ package final class ChildProcess {
   }
 }
 
-/// From now on orphans of our children become our children, so that `reapOrphans` can collect them.
-package func becomeSubreaper() { _ = CLinux_become_subreaper() }
-
-/// Collects every child that has ended; only for a program whose other children are all accounted for.
-package func reapOrphans() {
-  while waitpid(-1, nil, WNOHANG) > 0 {}
-}
-
 /// Our own environment, `NAME=value` each.
 package func currentEnvironment() -> [String] {
   var result: [String] = []

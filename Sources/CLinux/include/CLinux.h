@@ -71,8 +71,6 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], con
 int CLinux_pin(int processor, void *former, size_t former_size);
 int CLinux_unpin(const void *former, size_t former_size);
 int CLinux_pidfd_open(pid_t pid);
-// Orphans of our children (UML's own helpers) come back to us, so that we can reap them.
-int CLinux_become_subreaper(void);
 
 // Starts a process that kills, when we have gone, the process groups that we told it of and did not take back. It
 // makes system calls only, so it needs no exec. Returns its pid, or -errno; *channel takes a positive pid_t for each
