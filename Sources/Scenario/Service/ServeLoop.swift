@@ -52,7 +52,9 @@ package final class ServeLoop {
     defer { loop.remove(token) }
     while !isStopping, failure == nil { try loop.runOnce() }
     if let failure {
-      if case .disconnected = failure, !server.isBusy { return nil }
+      // A controller that ends when its work is done goes after the guests. One that is killed takes them along, maybe
+      // before we look, but not between two requests of theirs.
+      if case .disconnected = failure, !server.isBusy, !server.hasForgotten { return nil }
       return "the controller ended the simulation: \(failure)"
     }
     return nil
