@@ -19,8 +19,6 @@ package final class Device {
   package private(set) var statistics = DeviceStatistics()
   /// Whether a write is durable when it completes, because nobody will ask for a flush.
   package var isWriteThrough = false
-  /// Requests that were never answered, because their front-end went.
-  package private(set) var forgottenRequests: UInt64 = 0
   /// Takes one line when the host fails a request.
   package var log: (String) -> Void = { _ in }
 
@@ -107,7 +105,6 @@ package final class Device {
 
   /// Forgets the requests that wait for their time: their front-end has gone. Their data stays where it is.
   package func forgetPending() {
-    forgottenRequests += UInt64(pending.count)
     pending.removeAll()
     due = EventQueue()
   }

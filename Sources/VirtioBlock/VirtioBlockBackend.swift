@@ -13,6 +13,9 @@ package final class VirtioBlockBackend: DeviceBackend {
   private let clock: any Clock
   /// Who is served; one at a time. Let go when it ends.
   package private(set) var session: Session?
+  /// Whether the last session ended while its ring was running. A guest that powers off stops it first
+  /// (Linux 6.12).
+  package private(set) var endedAbruptly = false
   /// Called when the session is over.
   package var onSessionEnd: ((_ reason: String?) -> Void)?
 
@@ -30,7 +33,10 @@ package final class VirtioBlockBackend: DeviceBackend {
   }
 
   /// Says whom to serve, before anything arrives from there.
-  package func attach(_ session: Session) { self.session = session }
+  package func attach(_ session: Session) {
+    self.session = session
+    endedAbruptly = false
+  }
 
   // MARK: - What the device is
 
@@ -82,7 +88,10 @@ package final class VirtioBlockBackend: DeviceBackend {
 
   /// Nothing must touch the ring afterwards, so what waits for its time completes now.
   package func queueStopping(_ index: Int, session: Session) {
-    guard !session.isEnded else { return device.forgetPending() }
+    guard !session.isEnded else {
+      endedAbruptly = true
+      return device.forgetPending()
+    }
     device.completePending(at: clock.now, into: &completions)
     answer(session)
   }

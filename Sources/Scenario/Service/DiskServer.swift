@@ -70,8 +70,8 @@ package final class DiskServer {
   /// Whether any client is connected.
   package var isBusy: Bool { disks.contains { $0.isConnected } }
 
-  /// Whether a client went before its requests were answered.
-  package var hasForgotten: Bool { disks.contains { $0.device.forgottenRequests > 0 } }
+  /// Whether a client that was at work went without a word.
+  package var hasLostClient: Bool { disks.contains { $0.backend.endedAbruptly } }
 
   /// Flushes and closes every image; a line for each that could not be.
   package func close() -> [String] { disks.compactMap { $0.close() } }

@@ -50,11 +50,16 @@ package final class ServeLoop {
     let descriptor = signals.descriptor.rawValue
     let token = try loop.add(descriptor) { isStopping = true }
     defer { loop.remove(token) }
-    while !isStopping, failure == nil { try loop.runOnce() }
+    var wasBusy = false
+    while !isStopping, failure == nil {
+      wasBusy = server.isBusy
+      try loop.runOnce()
+    }
     if let failure {
-      // A controller that ends when its work is done goes after the guests. One that is killed takes them along, maybe
-      // before we look, but not between two requests of theirs.
-      if case .disconnected = failure, !server.isBusy, !server.hasForgotten { return nil }
+      // A controller that ends when its work is done goes after the guests. One that is killed takes them
+      // along, and maybe we hear of both at once: then a guest that did not stop its ring was not done.
+      let isDone = !server.isBusy && !(wasBusy && server.hasLostClient)
+      if case .disconnected = failure, isDone { return nil }
       return "the controller ended the simulation: \(failure)"
     }
     return nil
