@@ -18,6 +18,9 @@ package final class ServeLoop {
   private let loop: EventLoop
   private let client: Client?
   private var failure: TimeTravelError?
+  private let report: (String) -> Void
+  /// What the disks said during the present step; when the controller goes, that is but a consequence.
+  private let held = HeldLines()
 
   /// Opens, listens, and then connects to the controller.
   package init(
@@ -35,7 +38,9 @@ package final class ServeLoop {
       } catch { throw .controller(controller, error) }
     }
     server = try DiskServer(
-      disks: disks, timing: timing, registry: FileRegistry(), loop: loop, report: report)
+      disks: disks, timing: timing, registry: FileRegistry(), loop: loop,
+      report: { [held] in held.append($0) })
+    self.report = report
     client?.onFailure = { [unowned self] error in failure = error }
   }
 
@@ -54,6 +59,7 @@ package final class ServeLoop {
     while !isStopping, failure == nil {
       wasBusy = server.isBusy
       try loop.runOnce()
+      if failure == nil { held.release(to: report) }
     }
     if let failure {
       // A controller that ends when its work is done goes after the guests. One that is killed takes them
@@ -63,5 +69,17 @@ package final class ServeLoop {
       return "the controller ended the simulation: \(failure)"
     }
     return nil
+  }
+}
+
+/// Lines that wait to be said.
+private final class HeldLines {
+  private var lines: [String] = []
+
+  func append(_ line: String) { lines.append(line) }
+
+  func release(to report: (String) -> Void) {
+    for line in lines { report(line) }
+    lines.removeAll(keepingCapacity: true)
   }
 }
