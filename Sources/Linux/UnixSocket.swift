@@ -2,7 +2,7 @@
 import CLinux
 package import Glibc
 
-/// Owns one end of a Unix stream socket.
+/// Owns one end of a Unix stream socket; the connection ends when the owner goes.
 package struct UnixSocket: ~Copyable {
   /// For `flags`: this call does not wait, whatever the socket's other holders set on it (`MSG_DONTWAIT`).
   package static let withoutWaiting = CInt(MSG_DONTWAIT)
@@ -10,6 +10,10 @@ package struct UnixSocket: ~Copyable {
   package let descriptor: Descriptor
 
   package init(owning descriptor: consuming Descriptor) { self.descriptor = descriptor }
+
+  /// Closing is not enough: between fork(2) and execve(2) every process that any thread starts holds a copy, and as
+  /// long the peer would hear nothing.
+  deinit { shutdown(descriptor.rawValue, CInt(SHUT_RDWR)) }
 
   /// The longest path a socket address can hold, without the terminating NUL (`sun_path`, unix(7)).
   package static let pathLengthMax = 107
@@ -107,6 +111,8 @@ package struct UnixListener: ~Copyable {
   }
 
   deinit {
+    // As with a connection: nobody shall be let in by a copy.
+    shutdown(descriptor.rawValue, CInt(SHUT_RDWR))
     // Only what we made: somebody may have put another file there since.
     if (try? FileIdentity(path: path)) == identity { unlink(path) }
   }

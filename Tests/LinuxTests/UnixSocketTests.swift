@@ -68,6 +68,34 @@ private final class SocketPair {
     #expect(access(path, F_OK) == -1)
   }
 
+  @Test func aConnectionEndsWithItsOwnerThoughAProcessThatIsBeingStartedHoldsACopy() throws {
+    var ends: [CInt] = []
+    try UnixSocket.pair().split { ends = [$0.release(), $1.release()] }
+    // What fork(2) in another thread makes, and execve(2) will close.
+    let inherited = dup(ends[0])
+    defer { close(inherited) }
+    let peer = UnixSocket(owning: Descriptor(owning: ends[1]))
+    do { _ = UnixSocket(owning: Descriptor(owning: ends[0])) }
+    var byte: [UInt8] = [0]
+    let count = try byte.withUnsafeMutableBytes { bytes throws(LinuxError) in
+      try peer.receive(into: bytes, flags: UnixSocket.withoutWaiting)
+    }
+    #expect(count == 0)
+  }
+
+  @Test func aListenerLetsNobodyInWhenItsOwnerHasGone() throws {
+    let scratch = try Scratch()
+    let path = scratch.path + "/socket"
+    var inherited: CInt = -1
+    defer { close(inherited) }
+    do {
+      let listener = try UnixListener(path: scratch.path + "/first")
+      inherited = dup(listener.descriptor.rawValue)
+      #expect(link(listener.path, path) == 0)
+    }
+    #expect(connects(to: path) == ECONNREFUSED)
+  }
+
   @Test func anAbandonedSocketFileIsReplaced() throws {
     let scratch = try Scratch()
     let path = scratch.path + "/socket"
