@@ -42,12 +42,18 @@ package struct Segment: Equatable, Sendable {
   package var offset: UInt64
   /// How many bytes.
   package var count: UInt64
+  /// How far down the chain of backing images they were found; 0 is the image that was asked.
+  package var depth: UInt8
+  /// Whether an image says so. Zeros that none says anything of are there for want of anything else.
+  package var isAllocated: Bool
 
   /// A segment with these fields.
-  package init(_ source: Source, offset: UInt64, count: UInt64) {
+  package init(_ source: Source, offset: UInt64, count: UInt64, depth: UInt8 = 0, isAllocated: Bool = true) {
     self.source = source
     self.offset = offset
     self.count = count
+    self.depth = depth
+    self.isAllocated = isAllocated
   }
 }
 

@@ -24,17 +24,21 @@ package final class FileRegistry {
   /// Files that are only read are shared. A file that is written has one user, unless nobody asks for a lock;
   /// who neither writes nor locks may look at any file, and gets the object that writes. A file that is only
   /// read keeps its access time, where the kernel lets us (`O_NOATIME`).
-  /// - Parameter lock: whether to take UML's lock: F_WRLCK for writing, F_RDLCK for reading.
-  package func open(_ path: String, writable: Bool, lock: Bool = true) throws(BlockIOError) -> ImageFile {
+  /// - Parameters:
+  ///   - lock: whether to lock the file, and so to be its only user when it is written.
+  ///   - style: whose lock to take; nil leaves that to the caller, who looks at the format first.
+  package func open(
+    _ path: String, writable: Bool, lock: Bool = true, style: LockStyle? = .uml
+  ) throws(BlockIOError) -> ImageFile {
     let reference = try openReference(path)
     let identity = try FileStatus(reference.rawValue, path: path).identity
     if let file = entries[identity]?.file {
-      return try share(file, path: path, writable: writable, lock: lock)
+      return try share(file, path: path, writable: writable, lock: lock, style: style)
     }
     let descriptor = try openForReal(reference, path: path, writable: writable)
     let status = try FileStatus(descriptor.rawValue, path: path)
     let file = ImageFile(owning: descriptor, path: path, isReadOnly: !writable, status: status)
-    if lock { try file.lock() }
+    if lock, let style { try file.lock(style) }
     purgeNowAndThen()
     entries[status.identity] = Entry(file: file)
     return file
@@ -54,10 +58,10 @@ package final class FileRegistry {
   }
 
   private func share(
-    _ file: ImageFile, path: String, writable: Bool, lock: Bool
+    _ file: ImageFile, path: String, writable: Bool, lock: Bool, style: LockStyle?
   ) throws(BlockIOError) -> ImageFile {
     if file.isReadOnly, !writable {
-      if lock { try file.lock() }
+      if lock, let style { try file.lock(style) }
       return file
     }
     // Who wants neither to write nor to lock only looks.

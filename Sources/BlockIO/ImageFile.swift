@@ -62,14 +62,16 @@ package final class ImageFile {
     return result == 0 ? 0 : errno
   }
 
-  /// Takes the lock that UML takes: on the whole file, to write what is writable, to read what is not.
-  func lock() throws(BlockIOError) {
+  /// Takes a lock that other programs see: to write what is writable, to read what is not.
+  package func lock(_ style: LockStyle) throws(BlockIOError) {
     guard !isLocked else { return }
     var holder: pid_t = 0
-    let code = CLinux_lock_whole_file(descriptor.rawValue, !isReadOnly, &holder)
+    let code = style.take(descriptor.rawValue, exclusive: !isReadOnly, &holder)
     switch code {
     case 0: isLocked = true
-    case EAGAIN, EACCES: throw .locked(path: path, holder: holder, command: commandName(of: holder))
+    case EAGAIN, EACCES:
+      if holder <= 0 { holder = lockHolder(of: identity) }
+      throw .locked(path: path, holder: holder, command: commandName(of: holder))
     default: throw .cannotOpen(LinuxError("lock", path, code: code))
     }
   }
@@ -105,18 +107,4 @@ package struct FileStatus: Equatable, Sendable {
     allocated = UInt64(clamping: status.st_blocks) * 512
     modified = Int64(status.st_mtim.tv_sec)
   }
-}
-
-/// The name of a process (`/proc/PID/comm`), or a question mark.
-private func commandName(of process: pid_t) -> String {
-  guard process > 0 else { return "?" }
-  let descriptor = open("/proc/\(process)/comm", O_RDONLY | O_CLOEXEC)
-  guard descriptor >= 0 else { return "?" }
-  let file = Descriptor(owning: descriptor)
-  var bytes = [UInt8](repeating: 0, count: 64)
-  let count = Glibc.read(file.rawValue, &bytes, bytes.count)
-  guard count > 0 else { return "?" }
-  let name = bytes[..<count].prefix { $0 != 10 }
-  // A process chooses its own name: nothing that could end the line or move the cursor.
-  return String(decoding: name.map { $0 < 32 || $0 == 127 ? 63 : $0 }, as: UTF8.self)
 }

@@ -147,6 +147,40 @@ int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder) {
   return failure;
 }
 
+// The permissions of QEMU's block layer that matter here, by bit number.
+enum { PERMISSION_READ = 0, PERMISSION_WRITE = 1, PERMISSION_RESIZE = 3, USED_BYTE = 100, EXCLUDED_BYTE = 200 };
+
+static int lock_byte(int descriptor, off_t byte) {
+  struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+  return fcntl(descriptor, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
+}
+
+static int test_byte(int descriptor, off_t byte) {
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+  if (fcntl(descriptor, F_OFD_GETLK, &lock) != 0) return errno;
+  return lock.l_type == F_UNLCK ? 0 : EAGAIN;
+}
+
+int CLinux_lock_as_qemu(int descriptor, bool exclusive) {
+  static const int permissions[] = {PERMISSION_READ, PERMISSION_WRITE, PERMISSION_RESIZE};
+  for (size_t i = 0; i < 3; i++) {
+    bool used = exclusive || permissions[i] == PERMISSION_READ;
+    bool excluded = permissions[i] != PERMISSION_READ;  // nobody else writes; others may read, which is theirs to say
+    int failure = used ? lock_byte(descriptor, USED_BYTE + permissions[i]) : 0;
+    if (!failure && excluded) failure = lock_byte(descriptor, EXCLUDED_BYTE + permissions[i]);
+    if (failure) return failure;
+  }
+  // First take, then look, as QEMU does: of two that come at once both see each other.
+  for (size_t i = 0; i < 3; i++) {
+    bool used = exclusive || permissions[i] == PERMISSION_READ;
+    bool excluded = permissions[i] != PERMISSION_READ;
+    int failure = used ? test_byte(descriptor, EXCLUDED_BYTE + permissions[i]) : 0;
+    if (!failure && excluded) failure = test_byte(descriptor, USED_BYTE + permissions[i]);
+    if (failure) return failure;
+  }
+  return 0;
+}
+
 int CLinux_set_nonblocking(int descriptor, bool enabled) {
   int flags = fcntl(descriptor, F_GETFL);
   if (flags < 0) return -1;

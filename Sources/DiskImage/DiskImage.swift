@@ -1,4 +1,5 @@
 // What a virtual disk can do.
+package import BlockIO
 package import Glibc
 
 /// A virtual disk, whatever it is stored in.
@@ -12,10 +13,25 @@ package import Glibc
 package protocol DiskImage: AnyObject {
   /// Length in bytes, a multiple of 512.
   var size: UInt64 { get }
+  /// Length in bytes as the format has it; `size` is this, rounded up.
+  var exactSize: UInt64 { get }
   /// Whether writes are refused.
   var isReadOnly: Bool { get }
-  /// One word for messages: `raw`, `uml-cow`.
-  var formatName: String { get }
+  /// Which format it is stored in.
+  var format: ImageFormat { get }
+  /// As the file was named when it was opened.
+  var path: String { get }
+  /// What whoever uses this disk ought to know, a line each.
+  var warnings: [String] { get }
+  /// What shows where this image has nothing; nil for an image that stands alone.
+  var backing: (any DiskImage)? { get }
+  /// The files that segments name by number: its own, then those of its backing image; none when closed.
+  var files: [ImageFile] { get }
+
+  /// Appends what a range of the disk is made of, in order and without gaps.
+  ///
+  /// The range lies within the disk. Segments hold until the next change of the disk.
+  func plan(_ range: Range<UInt64>, into segments: inout [Segment]) throws(DiskImageError)
 
   /// Fills the memory from consecutive bytes of the disk; their number is the sum of the lengths.
   func read(at offset: UInt64, into parts: UnsafeBufferPointer<iovec>) throws(DiskImageError)
@@ -36,6 +52,31 @@ package protocol DiskImage: AnyObject {
   func close() throws(DiskImageError)
 }
 
+extension DiskImage {
+  /// One word for messages: `raw`, `uml-cow`.
+  package var formatName: String { format.rawValue }
+
+  /// Appends what the backing image has of a range, as seen from an image above it; zeros behind its end.
+  /// - Parameter ownFiles: how many files the image above puts before those of the backing image.
+  func planBacking(
+    _ range: Range<UInt64>, ownFiles: UInt8, into segments: inout [Segment]
+  ) throws(DiskImageError) {
+    var position = range.lowerBound
+    if let backing, position < backing.size {
+      let first = segments.count
+      position = min(range.upperBound, backing.size)
+      try backing.plan(range.lowerBound..<position, into: &segments)
+      for index in first..<segments.count {
+        segments[index].depth += 1
+        if case .file(let file) = segments[index].source { segments[index].source = .file(file + ownFiles) }
+      }
+    }
+    guard position < range.upperBound else { return }
+    segments.append(
+      Segment(.zeroes, offset: 0, count: range.upperBound - position, depth: 0, isAllocated: false))
+  }
+}
+
 /// The numbers that bound this module.
 package enum Limits {
   /// What the disk sizes are multiples of, and what a bit of a COW file stands for.
@@ -53,6 +94,8 @@ package enum Limits {
   package static let umlMooSizeMax: UInt64 = 2 << 40
   /// Up to this size of the backing file UML's ubd dies of the first write: its bitmap is a single word.
   package static let umlBackingSizeMin: UInt64 = 32 << 10
+  /// How many images a chain of backing images may have.
+  package static let chainLengthMax = 32
   /// How many pages of a bitmap stay in memory (each stands for 16 MiB of disk) before the clean ones are let
   /// go.
   static let bitmapPagesResident = 256

@@ -32,8 +32,12 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
   case backingModified(path: String, backing: String, expected: Int64, actual: Int64)
   /// A COW file that names itself as its backing file.
   case backingIsItself(path: String)
-  /// A backing file that is itself a COW file.
-  case backingIsOverlay(backing: String)
+  /// A chain of backing files that leads back to one of them.
+  case backingLoop(path: String)
+  /// A chain of more than `Limits.chainLengthMax` images.
+  case chainTooLong(path: String)
+  /// A backing image that cannot be told from raw data, since its file is as long as its disk.
+  case backingAmbiguous(backing: String)
   /// A backing file too small for UML to survive.
   case backingTooSmall(backing: String, size: UInt64)
   /// A backing file too large for the format.
@@ -75,10 +79,13 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
       return "the backing file '\(backing)' of '\(path)' changed at \(actual), the header says \(expected): "
         + "if its contents are the same, run: touch -d @\(expected) \(shellQuoted(backing))"
     case .backingIsItself(let path): return "'\(path)' names itself as its backing file"
-    case .backingIsOverlay(let backing):
+    case .backingLoop(let path): return "the backing files of '\(path)' lead back to it"
+    case .chainTooLong(let path):
       return
-        "the backing file '\(backing)' is itself a UML COW file, which UML would read as raw data: "
-        + "merge it first"
+        "'\(path)' is the end of a chain of more than \(Limits.chainLengthMax) images: merge some of them"
+    case .backingAmbiguous(let backing):
+      return "the file '\(backing)' is exactly as long as its disk, so that a UML COW file takes it for raw: "
+        + "convert it to raw first"
     case .backingTooSmall(let backing, let size):
       return "the backing file '\(backing)' has only \(size) bytes: UML's ubd dies of disks up to "
         + "\(Limits.umlBackingSizeMin) bytes (force it if no UML will use it)"

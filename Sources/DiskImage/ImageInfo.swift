@@ -116,14 +116,15 @@ extension ImageInfo.COW {
     actualBackingSize = backing?.size ?? status?.size
     actualBackingModified = status?.modified
     var problem: String?
+    var warnings: [String] = []
     do throws(DiskImageError) {
       try UMLCOW.requireComplete(opened, engine: engine)
-      _ = try UMLCOW.openBacking(
-        of: opened, override: override, lock: false, registry: registry, engine: engine)
+      let image = try UMLCOW.openBacking(
+        of: opened, override: override, lock: false, registry: registry, engine: engine, chain: Chain())
+      warnings += try UMLCOW.backingWarnings(of: opened, image, engine: engine) + image.warnings
     } catch { problem = error.description }
     self.problem = problem
 
-    var warnings: [String] = []
     if mixedPages > 0 {
       warnings.append("\(mixedPages) pages are in the file only in part: UML's own ubd misreads around them")
     }

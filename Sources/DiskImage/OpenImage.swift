@@ -24,31 +24,54 @@ package struct ImageOptions: Sendable {
   }
 }
 
-/// Opens the disk that a file holds.
+/// Opens the disk that a file holds, with the images beneath it.
 /// - Parameter engine: moves the bytes; the disk is used on the engine's thread.
 package func openImage(
   path: String, options: ImageOptions = ImageOptions(), registry: FileRegistry,
   engine: any BlockEngine = SynchronousEngine()
 ) throws(DiskImageError) -> any DiskImage {
-  let file = try registry.openFile(path, writable: !options.readOnly, lock: options.lock)
+  try openImage(path: path, options: options, registry: registry, engine: engine, chain: Chain())
+}
+
+func openImage(
+  path: String, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain
+) throws(DiskImageError) -> any DiskImage {
+  // Whose lock it takes depends on the format.
+  let file = try registry.openFile(path, writable: !options.readOnly, lock: options.lock, style: nil)
+  let chain = try chain.adding(file.identity, path: path)
   let format: ImageFormat
   if let named = options.format {
     format = named
   } else {
     format = try Probe.format(of: file, engine: engine)
   }
+  if options.lock {
+    do throws(BlockIOError) { try file.lock(format.lockStyle) } catch { throw .file(error) }
+  }
   switch format {
   case .raw:
     return RawDisk(file, readOnly: options.readOnly, wasGuessed: options.format == nil, engine: engine)
-  case .umlCOW: return try UMLCOW.open(file, options: options, registry: registry, engine: engine)
+  case .umlCOW:
+    return try UMLCOW.open(file, options: options, registry: registry, engine: engine, chain: chain)
+  }
+}
+
+extension ImageFormat {
+  /// Whose locks files of this format have: UML knows nothing of byte ranges, QEMU little of whole files.
+  package var lockStyle: LockStyle {
+    switch self {
+    case .raw, .umlCOW: .uml
+    }
   }
 }
 
 extension FileRegistry {
   /// `open`, with this module's error.
-  func openFile(_ path: String, writable: Bool, lock: Bool) throws(DiskImageError) -> ImageFile {
-    do throws(BlockIOError) { return try open(path, writable: writable, lock: lock) } catch {
-      throw .file(error)
-    }
+  func openFile(
+    _ path: String, writable: Bool, lock: Bool, style: LockStyle? = .uml
+  ) throws(DiskImageError) -> ImageFile {
+    do throws(BlockIOError) {
+      return try open(path, writable: writable, lock: lock, style: style)
+    } catch { throw .file(error) }
   }
 }

@@ -27,15 +27,28 @@ package enum Probe {
     return .format(.raw)
   }
 
-  /// The format of a file; qcow2 and others that we know and cannot open are refused.
+  /// The format of a file; others that we know and cannot open are refused.
   package static func format(
     of file: ImageFile, engine: any BlockEngine
   ) throws(DiskImageError) -> ImageFormat {
-    var bytes = [UInt8](repeating: 0, count: byteCount)
-    do throws(BlockIOError) { try engine.read(file, at: 0, into: &bytes) } catch { throw .file(error) }
-    switch examine(bytes) {
+    switch try look(at: file, engine) {
     case .format(let format): return format
     case .unsupported(let name): throw .unsupportedFormat(path: file.path, name: name)
     }
+  }
+
+  /// What a file looks like that is taken for raw; nil if it looks like nothing else.
+  static func otherFormat(of file: ImageFile, engine: any BlockEngine) throws(DiskImageError) -> String? {
+    switch try look(at: file, engine) {
+    case .format(.raw): return nil
+    case .format(let format): return format.rawValue
+    case .unsupported(let name): return name
+    }
+  }
+
+  private static func look(at file: ImageFile, _ engine: any BlockEngine) throws(DiskImageError) -> Finding {
+    var bytes = [UInt8](repeating: 0, count: byteCount)
+    do throws(BlockIOError) { try engine.read(file, at: 0, into: &bytes) } catch { throw .file(error) }
+    return examine(bytes)
   }
 }

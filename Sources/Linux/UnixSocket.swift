@@ -11,8 +11,8 @@ package struct UnixSocket: ~Copyable {
 
   package init(owning descriptor: consuming Descriptor) { self.descriptor = descriptor }
 
-  /// Closing is not enough: between fork(2) and execve(2) every process that any thread starts holds a copy, and as
-  /// long the peer would hear nothing.
+  /// Closing is not enough: between fork(2) and execve(2) every process that any thread starts holds a copy,
+  /// and as long the peer would hear nothing.
   deinit { shutdown(descriptor.rawValue, CInt(SHUT_RDWR)) }
 
   /// The longest path a socket address can hold, without the terminating NUL (`sun_path`, unix(7)).

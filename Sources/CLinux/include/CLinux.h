@@ -51,6 +51,8 @@ void CLinux_copy(void *to, const void *from, size_t count);
 // fcntl(2) is variadic, which Swift cannot call. POSIX record locks on the whole file, the ones of UML's ubd.
 // Returns 0, or an errno value; on EAGAIN/EACCES `holder` is the pid that holds a conflicting lock (0 if unknown).
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder);
+// QEMU's way: locks of the open file (F_OFD_SETLK, a GNU extension) on single bytes. Returns 0, or an errno value.
+int CLinux_lock_as_qemu(int descriptor, bool exclusive);
 int CLinux_duplicate(int descriptor);  // close-on-exec
 int CLinux_set_nonblocking(int descriptor, bool enabled);
 int CLinux_set_close_on_exec(int descriptor, bool enabled);

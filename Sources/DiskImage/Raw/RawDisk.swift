@@ -1,5 +1,5 @@
 // A file or block device that is the disk.
-import BlockIO
+package import BlockIO
 package import Glibc
 
 /// A disk whose bytes are those of a file, at the same offsets.
@@ -8,24 +8,28 @@ package import Glibc
 /// makes the file longer.
 package final class RawDisk: DiskImage {
   package let size: UInt64
+  package let exactSize: UInt64
   package let isReadOnly: Bool
-  package var formatName: String { ImageFormat.raw.rawValue }
+  package let path: String
+  package var format: ImageFormat { .raw }
+  package var warnings: [String] { [] }
+  package var backing: (any DiskImage)? { nil }
+  package private(set) var files: [ImageFile]
 
-  private let path: String
-  private var file: ImageFile?
   private let engine: any BlockEngine
   private var durability = Durability()
   /// Whether the format was guessed, so that the first bytes must not come to look like another one.
   private let wasGuessed: Bool
 
   init(_ file: ImageFile, readOnly: Bool, wasGuessed: Bool, engine: any BlockEngine) {
-    self.file = file
+    files = [file]
     self.engine = engine
     self.wasGuessed = wasGuessed
     path = file.path
     isReadOnly = readOnly || file.isReadOnly
     // Near 2^64 there is no next multiple, and no file that long.
     size = file.size.roundedUp(to: Limits.sectorSize) ?? file.size
+    exactSize = file.size
   }
 
   deinit { try? close() }
@@ -35,6 +39,11 @@ package final class RawDisk: DiskImage {
     let range = try checkedRange(offset: offset, count: parts.byteCount, size: size)
     guard !range.isEmpty else { return }
     do throws(BlockIOError) { try engine.read(file, at: offset, into: parts) } catch { throw .file(error) }
+  }
+
+  package func plan(_ range: Range<UInt64>, into segments: inout [Segment]) {
+    segments.append(
+      Segment(.file(0), offset: range.lowerBound, count: range.upperBound - range.lowerBound))
   }
 
   package func write(at offset: UInt64, from parts: UnsafeBufferPointer<iovec>) throws(DiskImageError) {
@@ -67,13 +76,13 @@ package final class RawDisk: DiskImage {
   }
 
   package func close() throws(DiskImageError) {
-    guard let file else { return }
-    self.file = nil
+    guard let file = files.first else { return }
+    files = []
     try durability.synchronize(file, engine: engine)
   }
 
   private func open(writing: Bool = false) throws(DiskImageError) -> ImageFile {
-    guard let file else { throw .closed(path: path) }
+    guard let file = files.first else { throw .closed(path: path) }
     guard !writing || !isReadOnly else { throw .readOnly(path: path) }
     return file
   }

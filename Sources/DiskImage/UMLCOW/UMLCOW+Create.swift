@@ -10,16 +10,19 @@ extension UMLCOW {
   /// The path of the backing file is stored as UML stores it: absolute, the folder without symbolic links,
   /// the name as given. The file appears under its name when it is complete, and never replaces another; what
   /// was made is removed if anything fails.
-  /// - Parameter force: accept a backing file so small that UML's ubd would die of it.
+  /// - Parameters:
+  ///   - format: of the backing file, where it is known.
+  ///   - force: accept a backing file so small that UML's ubd would die of it.
   package static func create(
-    path: String, backing: String, force: Bool = false, registry: FileRegistry,
+    path: String, backing: String, format: ImageFormat? = nil, force: Bool = false, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
     // The C functions would take the part before a NUL for the path.
     guard !path.utf8.contains(0) else { throw .system(LinuxError("create", path, code: EINVAL)) }
     var existing = stat()
     guard lstat(path, &existing) != 0 else { throw .exists(path: path) }
-    let header = try makeHeader(backing: backing, force: force, registry: registry, engine: engine)
+    let header = try makeHeader(
+      backing: backing, format: format, force: force, registry: registry, engine: engine)
     let temporary = "\(path).new-\(getpid())"
     do throws(LinuxError) {
       let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
@@ -37,15 +40,18 @@ extension UMLCOW {
   }
 
   private static func makeHeader(
-    backing: String, force: Bool, registry: FileRegistry, engine: any BlockEngine
+    backing: String, format: ImageFormat?, force: Bool, registry: FileRegistry, engine: any BlockEngine
   ) throws(DiskImageError) -> Header {
     // The lock tells whether somebody is writing to it at this moment.
-    let file = try registry.openFile(backing, writable: false, lock: true)
-    try requireNoOverlay(file, engine: engine)
+    let image = try openImage(
+      path: backing, options: ImageOptions(format: format, readOnly: true), registry: registry, engine: engine
+    )
+    let size = image.exactSize
     let status: FileStatus
-    do throws(BlockIOError) { status = try file.status() } catch { throw .file(error) }
-    guard status.size > Limits.umlBackingSizeMin || force else {
-      throw .backingTooSmall(backing: backing, size: status.size)
+    do throws(BlockIOError) { status = try image.files[0].status() } catch { throw .file(error) }
+    guard image.format == .raw || status.size != size else { throw .backingAmbiguous(backing: backing) }
+    guard size > Limits.umlBackingSizeMin || force else {
+      throw .backingTooSmall(backing: backing, size: size)
     }
     guard let modified = UInt32(exactly: status.modified) else {
       throw .backingTimeUnrepresentable(backing: backing, time: status.modified)
@@ -55,8 +61,8 @@ extension UMLCOW {
       throw .pathTooLong(path: name, bytes: name.utf8.count)
     }
     let header = Header(
-      backingPath: Array(name.utf8), backingModified: modified, backingSize: status.size)
-    guard (try? header.geometry()) != nil else { throw .backingTooLarge(backing: backing, size: status.size) }
+      backingPath: Array(name.utf8), backingModified: modified, backingSize: size)
+    guard (try? header.geometry()) != nil else { throw .backingTooLarge(backing: backing, size: size) }
     return header
   }
 

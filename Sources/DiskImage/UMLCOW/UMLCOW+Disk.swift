@@ -1,5 +1,5 @@
 // A backing file, seen through a COW file.
-import BlockIO
+package import BlockIO
 package import Glibc
 import Linux
 
@@ -17,37 +17,35 @@ extension UMLCOW {
     package let geometry: Geometry
     package let isReadOnly: Bool
     package var size: UInt64 { geometry.diskSize }
-    package var formatName: String { ImageFormat.umlCOW.rawValue }
-    let path: String
-
-    /// The COW file and the backing file; empty when closed.
-    private(set) var files: [ImageFile]
+    package var exactSize: UInt64 { header.backingSize }
+    package var format: ImageFormat { .umlCOW }
+    package let path: String
+    package let warnings: [String]
+    package private(set) var backing: (any DiskImage)?
+    package private(set) var files: [ImageFile]
     let engine: any BlockEngine
     var bitmap: Bitmap
     var durability = Durability()
 
     // Scratch memory, so that a request allocates nothing.
-    private var segments: [Segment] = []
-    private var slices = IOVectorList()
+    private var reader = SegmentReader()
     private var gathered = IOVectorList()
     private let edges = UnsafeMutableRawBufferPointer.allocate(
       byteCount: 2 * Int(Limits.pageSize), alignment: 4096)
 
-    static let overlay = 0
-    static let backing = 1
-
     init(
-      header: Header, geometry: Geometry, overlay: ImageFile, backing: ImageFile, readOnly: Bool,
-      engine: any BlockEngine
+      header: Header, geometry: Geometry, overlay: ImageFile, backing: any DiskImage, readOnly: Bool,
+      warnings: [String], engine: any BlockEngine
     ) throws(LinuxError) {
       bitmap = try Bitmap(geometry)
       self.header = header
       self.geometry = geometry
       self.engine = engine
       path = overlay.path
-      files = [overlay, backing]
+      files = [overlay] + backing.files
+      self.backing = backing
+      self.warnings = warnings + backing.warnings
       isReadOnly = readOnly
-      segments.reserveCapacity(16)
     }
 
     deinit {
@@ -60,10 +58,7 @@ extension UMLCOW {
       let range = try checkedRange(offset: offset, count: parts.byteCount, size: size)
       guard !range.isEmpty else { return }
       try reclaimBitmap()
-      do throws(BlockIOError) {
-        try plan(range)
-        try engine.read(segments, of: files, into: parts, slices: &slices)
-      } catch { throw .file(error) }
+      try reader.read(range, of: self, into: parts, engine: engine)
     }
 
     package func write(at offset: UInt64, from parts: UnsafeBufferPointer<iovec>) throws(DiskImageError) {
@@ -71,17 +66,18 @@ extension UMLCOW {
       let range = try checkedRange(offset: offset, count: parts.byteCount, size: size)
       guard !range.isEmpty else { return }
       try reclaimBitmap()
-      do throws(BlockIOError) { try writeWholePages(range, parts) } catch { throw .file(error) }
+      try writeWholePages(range, parts)
     }
 
     package func flush() throws(DiskImageError) {
       try requireOpen()
-      try writeBack(files[Disk.overlay])
+      try writeBack(files[0])
     }
 
     package func close() throws(DiskImageError) {
       guard let file = files.first else { return }
       files = []
+      backing = nil
       try writeBack(file)
     }
 
@@ -93,7 +89,7 @@ extension UMLCOW {
     /// Keeps the memory of the bitmap within its limit, at the start of a request.
     func reclaimBitmap() throws(DiskImageError) {
       guard bitmap.loadedCount > Limits.bitmapPagesResident else { return }
-      if bitmap.dirtyCount > Limits.bitmapPagesResident / 2 { try writeBack(files[Disk.overlay]) }
+      if bitmap.dirtyCount > Limits.bitmapPagesResident / 2 { try writeBack(files[0]) }
       bitmap.releaseClean()
     }
 
@@ -106,9 +102,7 @@ extension UMLCOW {
       bitmap.forgetDirty()
     }
 
-    /// Turns a range of the disk into segments.
-    private func plan(_ range: Range<UInt64>) throws(BlockIOError) {
-      segments.removeAll(keepingCapacity: true)
+    package func plan(_ range: Range<UInt64>, into segments: inout [Segment]) throws(DiskImageError) {
       let sector = geometry.sectorSize
       let end = (range.upperBound + sector - 1) / sector
       var position = range.lowerBound
@@ -117,17 +111,21 @@ extension UMLCOW {
         let first = position / sector
         let run = bitmap.run(from: first, to: end)
         let stop = min((first + run.count) * sector, range.upperBound)
-        let source = UInt8(run.isSet ? Disk.overlay : Disk.backing)
-        let start = run.isSet ? geometry.dataOffset + position : position
-        segments.append(Segment(.file(source), offset: start, count: stop - position))
+        if run.isSet {
+          segments.append(Segment(.file(0), offset: geometry.dataOffset + position, count: stop - position))
+        } else {
+          try planBacking(position..<stop, ownFiles: 1, into: &segments)
+        }
         position = stop
       }
     }
 
-    func load(_ range: Range<UInt64>) throws(BlockIOError) {
+    func load(_ range: Range<UInt64>) throws(DiskImageError) {
       let sector = geometry.sectorSize
       let sectors = range.lowerBound / sector..<(range.upperBound + sector - 1) / sector
-      try bitmap.load(sectors: sectors, from: files[Disk.overlay], engine: engine)
+      do throws(BlockIOError) {
+        try bitmap.load(sectors: sectors, from: files[0], engine: engine)
+      } catch { throw .file(error) }
     }
 
     /// The smallest range of whole pages around a range; the last page may be cut short by the disk's end.
@@ -144,7 +142,7 @@ extension UMLCOW {
 
     private func writeWholePages(
       _ range: Range<UInt64>, _ parts: UnsafeBufferPointer<iovec>
-    ) throws(BlockIOError) {
+    ) throws(DiskImageError) {
       let pages = wholePages(around: range)
       try load(pages)
       let firstPage = wholePages(around: pages.lowerBound..<pages.lowerBound + 1)
@@ -158,7 +156,9 @@ extension UMLCOW {
       try appendEdge(tail, at: Int(Limits.pageSize))
       durability.willChange()
       let start = geometry.dataOffset + (head?.lowerBound ?? range.lowerBound)
-      try engine.write(files[Disk.overlay], at: start, from: gathered.parts)
+      do throws(BlockIOError) {
+        try engine.write(files[0], at: start, from: gathered.parts)
+      } catch { throw .file(error) }
       setBits(pages)
     }
 
@@ -171,15 +171,14 @@ extension UMLCOW {
     /// Reads the rest of a page, as the guest sees it, and adds it to what will be written.
     ///
     /// SAFETY: `edges` has a page for each of the two, and an edge is shorter than a page.
-    private func appendEdge(_ range: Range<UInt64>?, at position: Int) throws(BlockIOError) {
+    private func appendEdge(_ range: Range<UInt64>?, at position: Int) throws(DiskImageError) {
       guard let range, !range.isEmpty else { return }
       let count = Int(range.upperBound - range.lowerBound)
       let memory = UnsafeMutableRawBufferPointer(rebasing: edges[position..<position + count])
       var part = iovec(iov_base: memory.baseAddress, iov_len: count)
-      try plan(range)
-      try withUnsafePointer(to: &part) { (pointer) throws(BlockIOError) in
-        try engine.read(
-          segments, of: files, into: UnsafeBufferPointer(start: pointer, count: 1), slices: &slices)
+      try withUnsafePointer(to: &part) { (pointer) throws(DiskImageError) in
+        try reader.read(
+          range, of: self, into: UnsafeBufferPointer(start: pointer, count: 1), engine: engine)
       }
       gathered.append(part)
     }

@@ -11,20 +11,42 @@ extension UMLCOW {
   }
 
   static func open(
-    _ file: ImageFile, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine
+    _ file: ImageFile, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain
   ) throws(DiskImageError) -> Disk {
     let opened = try readHeader(file, engine: engine)
     let header = opened.header
     if !options.readOnly { try requireWritable(header, path: file.path) }
     try requireComplete(opened, engine: engine)
     let backing = try openBacking(
-      of: opened, override: options.backing, lock: options.lock, registry: registry, engine: engine)
+      of: opened, override: options.backing, lock: options.lock, registry: registry, engine: engine,
+      chain: chain)
+    let warnings = try backingWarnings(of: opened, backing, engine: engine)
     do throws(LinuxError) {
       return try Disk(
         header: header, geometry: opened.geometry, overlay: file, backing: backing,
-        readOnly: options.readOnly,
+        readOnly: options.readOnly, warnings: warnings,
         engine: engine)
     } catch { throw .system(error) }
+  }
+
+  /// What UML's own driver sees otherwise than we do, or otherwise than whoever made the file may have meant.
+  static func backingWarnings(
+    of opened: Opened, _ backing: any DiskImage, engine: any BlockEngine
+  ) throws(DiskImageError) -> [String] {
+    let path = opened.overlay.path
+    guard backing.format == .raw else {
+      return [
+        "the backing file '\(backing.path)' of '\(path)' is \(backing.formatName): "
+          + "ttblk follows it, UML's own ubd would take it for raw data"
+      ]
+    }
+    guard let file = backing.files.first, let looks = try Probe.otherFormat(of: file, engine: engine) else {
+      return []
+    }
+    return [
+      "the backing file '\(backing.path)' looks like \(looks), but '\(path)' was made for its raw bytes: "
+        + "if that was not meant, make it again"
+    ]
   }
 
   static func readHeader(_ file: ImageFile, engine: any BlockEngine) throws(DiskImageError) -> Opened {
@@ -68,44 +90,59 @@ extension UMLCOW {
     if isMissing { throw .truncated(path: file.path, size: file.size, needed: dataEnd) }
   }
 
-  /// Opens the backing file and checks that it is the one that the COW file was made for.
+  /// Opens the backing image and checks that it is the one that the COW file was made for.
   static func openBacking(
-    of opened: Opened, override: String?, lock: Bool, registry: FileRegistry, engine: any BlockEngine
-  ) throws(DiskImageError) -> ImageFile {
+    of opened: Opened, override: String?, lock: Bool, registry: FileRegistry, engine: any BlockEngine,
+    chain: Chain
+  ) throws(DiskImageError) -> any DiskImage {
     let path = opened.overlay.path
     let name = try backingName(of: opened.header, override: override, path: path)
-    let backing: ImageFile
-    let isItself: Bool
-    do throws(BlockIOError) {
-      isItself = try registry.status(of: name).identity == opened.overlay.identity
-      // The COW file cannot be opened a second time, and that reason would mislead.
-      backing = isItself ? opened.overlay : try registry.open(name, writable: false, lock: lock)
-    } catch { throw .backingUnavailable(path: path, backing: name, error) }
-    guard !isItself else { throw .backingIsItself(path: path) }
-    try requireMatch(opened.header, path: path, backing: backing)
-    try requireNoOverlay(backing, engine: engine)
+    let identity: FileIdentity
+    do throws(BlockIOError) { identity = try registry.status(of: name).identity } catch {
+      throw .backingUnavailable(path: path, backing: name, error)
+    }
+    // A file of the chain cannot be opened a second time, and that reason would mislead.
+    guard identity != opened.overlay.identity else { throw .backingIsItself(path: path) }
+    _ = try chain.adding(identity, path: name)
+    let file: ImageFile
+    let backing: any DiskImage
+    do throws(DiskImageError) {
+      file = try registry.openFile(name, writable: false, lock: lock, style: nil)
+      let format = try backingFormat(of: file, size: opened.header.backingSize, engine: engine)
+      backing = try openImage(
+        path: name, options: ImageOptions(format: format, readOnly: true, lock: lock), registry: registry,
+        engine: engine, chain: chain)
+    } catch .file(let error) {
+      throw .backingUnavailable(path: path, backing: name, error)
+    }
+    try requireMatch(opened.header, path: path, backing: backing, file: file)
     return backing
   }
 
+  /// The format of a backing file: raw, as UML takes it, if it is as long as the disk; else what it looks
+  /// like.
+  ///
+  /// So nobody who writes another format's first bytes into a raw disk gets that format followed.
+  static func backingFormat(
+    of file: ImageFile, size: UInt64, engine: any BlockEngine
+  ) throws(DiskImageError) -> ImageFormat {
+    file.size == size ? .raw : try Probe.format(of: file, engine: engine)
+  }
+
   /// UML's check: first the length, then the time of the last change, to the second.
-  static func requireMatch(_ header: Header, path: String, backing: ImageFile) throws(DiskImageError) {
-    let status: FileStatus
-    do throws(BlockIOError) { status = try backing.status() } catch { throw .file(error) }
-    guard status.size == header.backingSize else {
+  static func requireMatch(
+    _ header: Header, path: String, backing: any DiskImage, file: ImageFile
+  ) throws(DiskImageError) {
+    guard backing.exactSize == header.backingSize else {
       throw .backingSizeChanged(
-        path: path, backing: backing.path, expected: header.backingSize, actual: status.size)
+        path: path, backing: backing.path, expected: header.backingSize, actual: backing.exactSize)
     }
+    let status: FileStatus
+    do throws(BlockIOError) { status = try file.status() } catch { throw .file(error) }
     guard status.modified == Int64(header.backingModified) else {
       throw .backingModified(
         path: path, backing: backing.path, expected: Int64(header.backingModified), actual: status.modified)
     }
-  }
-
-  /// UML reads every backing file as raw data; a chain of COW files would show the guest a header.
-  static func requireNoOverlay(_ backing: ImageFile, engine: any BlockEngine) throws(DiskImageError) {
-    var bytes = [UInt8](repeating: 0, count: Probe.byteCount)
-    do throws(BlockIOError) { try engine.read(backing, at: 0, into: &bytes) } catch { throw .file(error) }
-    guard !Header.looksLikeOne(bytes) else { throw .backingIsOverlay(backing: backing.path) }
   }
 
   static func backingName(

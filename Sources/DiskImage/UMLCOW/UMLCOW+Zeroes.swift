@@ -28,17 +28,19 @@ extension UMLCOW.Disk {
       let step = min(range.upperBound, position + Limits.zeroBytesPerStep)
       let end = step == size ? step : step - step % Limits.pageSize
       try reclaimBitmap()
-      do throws(BlockIOError) { try makeZero(position..<end, unmap: unmap) } catch { throw .file(error) }
+      try makeZero(position..<end, unmap: unmap)
       position = end
     }
   }
 
-  private func makeZero(_ pages: Range<UInt64>, unmap: Bool) throws(BlockIOError) {
+  private func makeZero(_ pages: Range<UInt64>, unmap: Bool) throws(DiskImageError) {
     try load(pages)
     durability.willChange()
     let start = geometry.dataOffset + pages.lowerBound
     let end = geometry.dataOffset + pages.upperBound
-    try engine.zero(files[UMLCOW.Disk.overlay], start..<end, unmap: unmap)
+    do throws(BlockIOError) {
+      try engine.zero(files[0], start..<end, unmap: unmap)
+    } catch { throw .file(error) }
     setBits(pages)
   }
 

@@ -41,6 +41,7 @@ package final class ServedDisk {
         options: ImageOptions(format: configuration.format, readOnly: configuration.isReadOnly),
         registry: registry)
     } catch { throw .image(error) }
+    for warning in image.warnings { report("disk '\(configuration.name)': \(warning)") }
     do throws(LinuxError) {
       listener = try UnixListener(path: configuration.socket)
     } catch { throw .socket(configuration.socket, error) }

@@ -25,6 +25,9 @@ struct ImageCreateCommand: ParsableCommand {
   var force = false
 
   func run() throws {
-    try UMLCOW.create(path: path, backing: backing, force: force, registry: FileRegistry())
+    let registry = FileRegistry()
+    try UMLCOW.create(path: path, backing: backing, force: force, registry: registry)
+    let image = try openImage(path: path, options: ImageOptions(readOnly: true), registry: registry)
+    for warning in image.warnings { warn(warning) }
   }
 }
