@@ -62,6 +62,30 @@ package final class ImageFile {
     return result == 0 ? 0 : errno
   }
 
+  /// Makes a range the same blocks as those of another file, until either is written (`FICLONERANGE`).
+  /// - Returns: whether the file system could.
+  package func share(_ source: ImageFile, at offset: UInt64, count: UInt64, to target: UInt64) -> Bool {
+    CLinux_clone_range(descriptor.rawValue, source.descriptor.rawValue, offset, count, target) == 0
+  }
+
+  /// Asks the kernel to begin to write a range to the medium (`sync_file_range(2)`); nothing is waited for,
+  /// and nothing is promised.
+  package func startWriteBack(_ range: Range<UInt64>) {
+    CLinux_start_writeback(
+      descriptor.rawValue, Int64(clamping: range.lowerBound),
+      Int64(clamping: range.upperBound - range.lowerBound))
+  }
+
+  /// Makes the file this long (`ftruncate(2)`); `size` keeps what it was when the file was opened.
+  package func setLength(_ length: UInt64) throws(BlockIOError) {
+    guard let length = Int64(exactly: length) else {
+      throw .outOfRange(path: path, offset: 0, count: length)
+    }
+    do throws(LinuxError) {
+      _ = try retrying("ftruncate", path) { ftruncate(descriptor.rawValue, off_t(length)) }
+    } catch { throw .transfer(.resize, path: path, offset: 0, count: UInt64(length), code: error.code) }
+  }
+
   /// Takes a lock that other programs see: to write what is writable, to read what is not.
   package func lock(_ style: LockStyle) throws(BlockIOError) {
     guard !isLocked else { return }

@@ -90,6 +90,16 @@ int64_t CLinux_seek_data(int descriptor, int64_t offset) { return lseek(descript
 
 int64_t CLinux_seek_hole(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_HOLE); }
 
+int CLinux_clone_range(int target, int source, uint64_t offset, uint64_t count, uint64_t to) {
+  struct file_clone_range range = {.src_fd = source, .src_offset = offset, .src_length = count, .dest_offset = to};
+  return ioctl(target, FICLONERANGE, &range) == 0 ? 0 : errno;
+}
+
+void CLinux_start_writeback(int descriptor, int64_t offset, int64_t count) {
+  int ignored = sync_file_range(descriptor, offset, count, SYNC_FILE_RANGE_WRITE);
+  (void)ignored;
+}
+
 ssize_t CLinux_take_count(int descriptor, uint64_t *count) {
   struct iovec part = {.iov_base = count, .iov_len = sizeof *count};
   return preadv2(descriptor, &part, 1, -1, RWF_NOWAIT);

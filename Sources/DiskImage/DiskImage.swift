@@ -101,4 +101,21 @@ package enum Limits {
   static let bitmapPagesResident = 256
   /// Zeroes and discards proceed in steps of this many bytes.
   static let zeroBytesPerStep: UInt64 = 1 << 30
+  /// Plans of whole disks: how much is asked for at first, at least and at most, and which numbers of pieces
+  /// make it more or less.
+  static let planStepStart: UInt64 = 256 << 20
+  static let planStepMin: UInt64 = 64 << 20
+  static let planStepMax: UInt64 = 1 << 44
+  static let planSegmentsFew = 16
+  static let planSegmentsMany = 16384
+  /// How many bytes are copied by one read: fewer than a processor's own cache has.
+  static let copyBytesPerStep = 256 << 10
+  /// Pieces of a file that are shorter are read, not searched for holes.
+  static let holeSearchMin: UInt64 = 64 << 10
+  /// Zeros are left out in blocks of this many bytes.
+  static let zeroBlock = 4096
+  /// Shorter pieces are copied, not shared with the file they come from.
+  static let shareMin: UInt64 = 1 << 20
+  /// How many bytes are complete before the medium begins with them.
+  static let writeBackStep: UInt64 = 16 << 20
 }
