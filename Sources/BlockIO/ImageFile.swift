@@ -76,6 +76,14 @@ package final class ImageFile {
       Int64(clamping: range.upperBound - range.lowerBound))
   }
 
+  /// Sets the time of the last change of the contents, in seconds since 1970 (`futimens(2)`).
+  package func setModified(_ seconds: Int64) throws(BlockIOError) {
+    let times = [timespec(tv_sec: 0, tv_nsec: CLinux_omit_time), timespec(tv_sec: Int(seconds), tv_nsec: 0)]
+    do throws(LinuxError) {
+      _ = try retrying("futimens", path) { futimens(descriptor.rawValue, times) }
+    } catch { throw .cannotOpen(error) }
+  }
+
   /// Makes the file this long (`ftruncate(2)`); `size` keeps what it was when the file was opened.
   package func setLength(_ length: UInt64) throws(BlockIOError) {
     guard let length = Int64(exactly: length) else {

@@ -53,6 +53,17 @@ package protocol DiskImage: AnyObject {
 }
 
 extension DiskImage {
+  /// Fills an array from the start of the disk.
+  func readStart(into bytes: inout [UInt8]) throws(DiskImageError) {
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(DiskImageError) in
+      // SAFETY: the part is the array, which outlives the call.
+      var part = iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
+      try withUnsafePointer(to: &part) { (pointer) throws(DiskImageError) in
+        try read(at: 0, into: UnsafeBufferPointer(start: pointer, count: 1))
+      }
+    }
+  }
+
   /// One word for messages: `raw`, `uml-cow`.
   package var formatName: String { format.rawValue }
 
@@ -111,7 +122,7 @@ package enum Limits {
   /// How many bytes are copied by one read: fewer than a processor's own cache has.
   static let copyBytesPerStep = 256 << 10
   /// Pieces of a file that are shorter are read, not searched for holes.
-  static let holeSearchMin: UInt64 = 64 << 10
+  static let holeSearchMin: UInt64 = 1 << 20
   /// Zeros are left out in blocks of this many bytes.
   static let zeroBlock = 4096
   /// Shorter pieces are copied, not shared with the file they come from.

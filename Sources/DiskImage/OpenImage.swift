@@ -38,7 +38,14 @@ func openImage(
 ) throws(DiskImageError) -> any DiskImage {
   // Whose lock it takes depends on the format.
   let file = try registry.openFile(path, writable: !options.readOnly, lock: options.lock, style: nil)
-  let chain = try chain.adding(file.identity, path: path)
+  return try openImage(file, options: options, registry: registry, engine: engine, chain: chain)
+}
+
+/// As `openImage(path:)`, of a file that is open and has no lock yet.
+func openImage(
+  _ file: ImageFile, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain
+) throws(DiskImageError) -> any DiskImage {
+  let chain = try chain.adding(file.identity, path: file.path)
   let format: ImageFormat
   if let named = options.format {
     format = named

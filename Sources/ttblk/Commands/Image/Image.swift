@@ -6,7 +6,10 @@ struct ImageCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "image",
     abstract: "Make disk images and look at them.",
-    subcommands: [ImageCreateCommand.self, ImageInfoCommand.self])
+    subcommands: [
+      ImageCreateCommand.self, ImageInfoCommand.self, ImageMapCommand.self, ImageCompareCommand.self,
+      ImageDiffCommand.self, ImageMergeCommand.self, ImageCommitCommand.self,
+    ])
 }
 
 extension ImageFormat: ExpressibleByArgument {}

@@ -1,0 +1,36 @@
+// A disk into its own backing file.
+package import BlockIO
+
+/// Writing what an image has of its own into its backing image, and emptying it.
+package enum Commit {
+  /// What a commit did.
+  package struct Outcome: Equatable, Sendable {
+    /// The file that was written to.
+    package let backing: String
+    /// Bytes of the disk that the image had of its own.
+    package let count: UInt64
+    /// Whether it went on with one that was interrupted.
+    package let wasContinued: Bool
+  }
+
+  /// Commits an image into its backing image, both of which nobody else uses meanwhile.
+  ///
+  /// It may be interrupted at any moment, also by a loss of power, and be called again: the image is refused
+  /// by others until then, and nothing is lost, since the image keeps what it has until the backing image has
+  /// it on the medium.
+  package static func run(
+    path: String, format: ImageFormat? = nil, registry: FileRegistry,
+    engine: any BlockEngine = SynchronousEngine(), progress: Progress
+  ) throws(DiskImageError) -> Outcome {
+    let file = try registry.openFile(path, writable: true, lock: true, style: nil)
+    let found: ImageFormat
+    if let format { found = format } else { found = try Probe.format(of: file, engine: engine) }
+    do throws(BlockIOError) { try file.lock(found.lockStyle) } catch { throw .file(error) }
+    switch found {
+    case .umlCOW:
+      return try UMLCOW.commit(file, registry: registry, engine: engine, progress: progress)
+    case .raw:
+      throw .unsuitable(path: path, reason: "is raw and has no backing file: there is nothing to commit")
+    }
+  }
+}
