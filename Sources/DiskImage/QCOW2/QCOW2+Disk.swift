@@ -24,8 +24,8 @@ extension QCOW2 {
     package internal(set) var files: [ImageFile]
     /// How many of `files` are not the backing image's.
     let ownFileCount: Int
-    /// The file with the tables; kept when the disk is closed, to write what is left.
-    let metadata: ImageFile
+    /// The file with the tables; the disk is open.
+    var metadata: ImageFile { files[0] }
     let engine: any BlockEngine
     let registry: FileRegistry
 
@@ -66,7 +66,6 @@ extension QCOW2 {
       let own = [opened.file] + (opened.data.map { [$0] } ?? [])
       ownFileCount = own.count
       files = own + (opened.backing?.files ?? [])
-      metadata = opened.file
       self.engine = engine
       self.registry = registry
       l1 =
@@ -97,8 +96,11 @@ extension QCOW2 {
 
     package func close() throws(DiskImageError) {
       guard !files.isEmpty else { return }
-      files = []
-      backing = nil
+      defer {
+        files = []
+        backing = nil
+        reader.forgetDecompressed()
+      }
       try writeBack()
       // What was freed by that.
       try writeBack()

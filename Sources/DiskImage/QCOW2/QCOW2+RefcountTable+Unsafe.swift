@@ -15,7 +15,9 @@ extension QCOW2.Disk {
     guard (first + total) << geometry.clusterBits < Limits.qcow2HostOffsetMax else {
       throw .qcow2(path: path, .full)
     }
-    try writeRefcountBlocks(first, blocks, counted: total)
+    let counts = QCOW2.counts(
+      ones: Int(total), byteCount: Int(blocks << geometry.clusterBits), order: geometry.refcountOrder)
+    try put(counts[...], at: first << geometry.clusterBits)
     // The old table, followed by the new blocks; zeros stand for no block.
     var table = [UInt8](repeating: 0, count: Int(old.upperBound - old.lowerBound))
     do throws(BlockIOError) {
@@ -54,16 +56,18 @@ extension QCOW2.Disk {
       tableClusters *= 2
     }
   }
+}
 
-  /// SAFETY: `counted` clusters from the first one on are counted by these blocks.
-  private func writeRefcountBlocks(
-    _ first: UInt64, _ blocks: UInt64, counted: UInt64
-  ) throws(DiskImageError) {
-    var bytes = [UInt8](repeating: 0, count: Int(blocks << geometry.clusterBits))
+extension QCOW2 {
+  /// Refcount blocks whose first counts are 1, and the others 0.
+  static func counts(ones: Int, byteCount: Int, order: UInt32) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: byteCount)
     bytes.withUnsafeMutableBytes { buffer in
+      // SAFETY: so many counts fit.
+      precondition(ones << Int(order) <= 8 * buffer.count)
       guard let base = buffer.baseAddress else { return }
-      for index in 0..<Int(counted) { QCOW2.storeCount(base, index, order: geometry.refcountOrder, 1) }
+      for index in 0..<ones { storeCount(base, index, order: order, 1) }
     }
-    try put(bytes[...], at: first << geometry.clusterBits)
+    return bytes
   }
 }

@@ -36,7 +36,7 @@ extension QCOW2.Disk {
     return (slot, Int(inBlock & (countsPerPage - 1)))
   }
 
-  private var countsPerPage: UInt64 { UInt64(tables.pageSize) * 8 >> UInt64(geometry.refcountOrder) }
+  private var countsPerPage: UInt64 { (UInt64(tables.pageSize) * 8) >> UInt64(geometry.refcountOrder) }
 
   func refcount(_ cluster: UInt64) throws(DiskImageError) -> UInt64 {
     guard let (slot, index) = try countSlot(cluster) else { return 0 }

@@ -1,6 +1,5 @@
 // Making a COW file.
 package import BlockIO
-import CLinux
 import Glibc
 import Linux
 
@@ -17,25 +16,15 @@ extension UMLCOW {
     path: String, backing: String, format: ImageFormat? = nil, force: Bool = false, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
-    // The C functions would take the part before a NUL for the path.
-    guard !path.utf8.contains(0) else { throw .system(LinuxError("create", path, code: EINVAL)) }
-    var existing = stat()
-    guard lstat(path, &existing) != 0 else { throw .exists(path: path) }
+    try requireNoFile(path)
     let header = try makeHeader(
       backing: backing, format: format, force: force, registry: registry, engine: engine)
-    let temporary = "\(path).new-\(getpid())"
-    do throws(LinuxError) {
-      let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
-      let file = Descriptor(owning: try retrying("create", temporary) { Glibc.open(temporary, flags, 0o644) })
-      do throws(LinuxError) {
-        try fill(file, temporary, header)
-        try publish(temporary, as: path)
-      } catch {
-        unlink(temporary)
-        throw error
-      }
-    } catch {
-      throw error.code == EEXIST && error.subject == path ? .exists(path: path) : .system(error)
+    try makeFile(path) { (file, name) throws(LinuxError) in
+      guard let geometry = try? header.geometry(),
+        let size = off_t(exactly: geometry.dataOffset + header.backingSize)
+      else { throw LinuxError("ftruncate", name, code: EFBIG) }
+      try write(header.encoded(), at: 0, to: file, name)
+      _ = try retrying("ftruncate", name) { ftruncate(file.rawValue, size) }
     }
   }
 
@@ -75,32 +64,5 @@ extension UMLCOW {
     defer { free(resolved) }
     let real = String(cString: resolved)
     return real == "/" ? "/\(name)" : "\(real)/\(name)"
-  }
-
-  private static func fill(
-    _ file: borrowing Descriptor, _ path: String, _ header: Header
-  ) throws(LinuxError) {
-    guard let geometry = try? header.geometry(),
-      let size = off_t(exactly: geometry.dataOffset + header.backingSize)
-    else { throw LinuxError("ftruncate", path, code: EFBIG) }
-    let bytes = header.encoded()
-    var done = 0
-    while done < bytes.count {
-      done += try retrying("write", path) {
-        bytes.withUnsafeBytes {
-          pwrite(file.rawValue, $0.baseAddress.map { $0 + done }, bytes.count - done, off_t(done))
-        }
-      }
-    }
-    _ = try retrying("ftruncate", path) { ftruncate(file.rawValue, size) }
-    _ = try retrying("fsync", path) { fsync(file.rawValue) }
-  }
-
-  /// Gives a complete file its name, unless the name is taken.
-  private static func publish(_ temporary: String, as path: String) throws(LinuxError) {
-    if CLinux_rename_without_replacing(temporary, path) == 0 { return }
-    guard errno == EINVAL || errno == ENOSYS else { throw LinuxError("rename", path) }
-    _ = try retrying("link", path) { link(temporary, path) }
-    unlink(temporary)
   }
 }
