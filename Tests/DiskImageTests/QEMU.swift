@@ -23,6 +23,15 @@ extension Scratch {
   }
 }
 
+/// Opens the file `q` without locks: those of an open file live on in the children that other tests start,
+/// until they have become another program.
+func openQCOW2(
+  _ scratch: Scratch, _ registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
+) throws(DiskImageError) -> any DiskImage {
+  try openImage(
+    path: scratch.file("q"), options: ImageOptions(lock: false), registry: registry, engine: engine)
+}
+
 /// One entry of `qemu-img map --output=json`.
 struct QEMUMapEntry: Decodable, Equatable {
   let start: UInt64

@@ -81,7 +81,7 @@ extension QCOW2 {
       header.refcountTableOffset = cluster
       header.refcountTableClusters = UInt32(tableClusters)
       header.l1Offset = (1 + tableClusters + blocks) * cluster
-      header.l1Size = UInt32(l1Entries)
+      header.l1Size = UInt32(max(1, l1Entries))
       end = total * cluster
 
       var first = header.encoded()

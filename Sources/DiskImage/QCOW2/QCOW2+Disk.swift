@@ -39,8 +39,9 @@ extension QCOW2 {
     var freeHint: UInt64
     /// Where the next compressed cluster may begin: behind the last one, in the same host cluster.
     var compressedEnd: UInt64 = 0
-    /// How far the file was written, and how far it must reach.
+    /// How long the file is at least, where it may have something other than zeros, and how long it must be.
     var writtenEnd: UInt64
+    var touchedEnd: UInt64
     var neededEnd: UInt64 = 0
     /// Whether the header says that we write.
     var isPrepared = false
@@ -78,6 +79,7 @@ extension QCOW2 {
       freeHint = 1
       // Longer than when it was opened, if another disk was made of it since.
       writtenEnd = (try? opened.file.status().size) ?? opened.file.size
+      touchedEnd = writtenEnd
     }
 
     deinit { try? close() }

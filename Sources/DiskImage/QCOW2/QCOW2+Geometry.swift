@@ -64,7 +64,7 @@ extension QCOW2 {
       else { throw EntryDefect() }
       // Cluster 0 of a data file is data; cluster 0 of the file itself is the header.
       let host = offset != 0 || (hasDataFile && copied != 0) ? offset : nil
-      guard host != nil || copied == 0 else { throw EntryDefect() }
+      // The flag alone means nothing, as to QEMU.
       if isZero { return .zero(host: host, isCopied: copied != 0) }
       guard let host else { return .unallocated }
       return .standard(host: host, isCopied: copied != 0)

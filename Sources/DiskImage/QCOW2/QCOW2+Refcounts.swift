@@ -104,7 +104,7 @@ extension QCOW2.Disk {
   /// Makes a cluster zeros that nothing refers to.
   func clear(_ cluster: UInt64) throws(DiskImageError) {
     let offset = cluster << geometry.clusterBits
-    guard offset < writtenEnd else { return }
+    guard offset < touchedEnd else { return }
     durability.willChange()
     do throws(BlockIOError) {
       try engine.zero(metadata, offset..<offset + geometry.clusterSize, unmap: false)

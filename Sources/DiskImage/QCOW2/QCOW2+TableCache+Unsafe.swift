@@ -185,6 +185,24 @@ extension QCOW2 {
     }
   }
 
+  /// The `index`-th count of a refcount block.
+  static func count(in block: [UInt8], _ index: Int, order: UInt32) -> UInt64 {
+    block.withUnsafeBytes { bytes in
+      // SAFETY: it lies within the block.
+      precondition(index >= 0 && (index + 1) << Int(order) <= bytes.count * 8)
+      return bytes.baseAddress.map { readCount($0, index, order: order) } ?? 0
+    }
+  }
+
+  /// The counterpart of `count(in:)`.
+  static func setCount(in block: inout [UInt8], _ index: Int, order: UInt32, _ value: UInt64) {
+    block.withUnsafeMutableBytes { bytes in
+      // SAFETY: it lies within the block.
+      precondition(index >= 0 && (index + 1) << Int(order) <= bytes.count * 8)
+      if let base = bytes.baseAddress { storeCount(base, index, order: order, value) }
+    }
+  }
+
   /// The counterpart of `readCount`; the value fits.
   static func storeCount(_ base: UnsafeMutableRawPointer, _ index: Int, order: UInt32, _ value: UInt64) {
     switch order {

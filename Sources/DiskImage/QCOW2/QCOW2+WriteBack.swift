@@ -37,7 +37,7 @@ extension QCOW2.Disk {
 
   func writeTables(_ kind: QCOW2.TableKind) throws(DiskImageError) {
     guard tables.dirtyCount(kind) > 0 else { return }
-    durability.willChange()
+    willWrite(upTo: neededEnd)
     let end = try tables.write(kind, to: metadata, engine: engine)
     writtenEnd = max(writtenEnd, end)
   }
@@ -51,19 +51,27 @@ extension QCOW2.Disk {
   func synchronize() throws(DiskImageError) { try durability.synchronize(metadata, engine: engine) }
 
   func put(_ bytes: ArraySlice<UInt8>, at offset: UInt64) throws(DiskImageError) {
-    durability.willChange()
+    let end = offset + UInt64(bytes.count)
+    willWrite(upTo: end)
     do throws(BlockIOError) { try engine.write(metadata, at: offset, from: bytes) } catch {
       throw .file(error)
     }
-    writtenEnd = max(writtenEnd, offset + UInt64(bytes.count))
+    writtenEnd = max(writtenEnd, end)
   }
 
   func put(_ parts: UnsafeBufferPointer<iovec>, at offset: UInt64) throws(DiskImageError) {
-    durability.willChange()
+    let end = offset + (parts.byteCount ?? 0)
+    willWrite(upTo: end)
     do throws(BlockIOError) { try engine.write(metadata, at: offset, from: parts) } catch {
       throw .file(error)
     }
-    writtenEnd = max(writtenEnd, offset + (parts.byteCount ?? 0))
+    writtenEnd = max(writtenEnd, end)
+  }
+
+  /// A write that fails may have written, too: what is there is no longer known to be zeros.
+  private func willWrite(upTo end: UInt64) {
+    durability.willChange()
+    touchedEnd = max(touchedEnd, end)
   }
 
   /// Before the first change: whoever does not keep a feature in order says so.
