@@ -18,6 +18,8 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
   case flushFailedBefore(path: String)
   /// The header does not describe a disk.
   case invalidHeader(path: String, UMLCOW.HeaderDefect)
+  /// A qcow2 file that makes no sense, or that asks for what we do not do.
+  case qcow2(path: String, QCOW2.Defect)
   /// A format that we recognise and cannot open.
   case unsupportedFormat(path: String, name: String)
   /// The bitmap or data of a COW file are beyond its end.
@@ -70,6 +72,7 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
     case .flushFailedBefore(let path):
       return "an earlier flush of '\(path)' failed: close the disk, check the storage, and open it again"
     case .invalidHeader(let path, let defect): return "'\(path)' is no usable UML COW file: \(defect)"
+    case .qcow2(let path, let defect): return "'\(path)' \(defect)"
     case .unsupportedFormat(let path, let name):
       return
         "'\(path)' has the format \(name), which cannot be opened: "

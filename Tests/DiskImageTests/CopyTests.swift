@@ -17,8 +17,9 @@ import Testing
   func merge(_ name: String, to output: String, replacing: Bool = false) throws(DiskImageError) {
     let image = try openImage(
       path: scratch.file(name), options: ImageOptions(readOnly: true), registry: registry)
-    try Convert.toRaw(
-      image, path: scratch.file(output), replacing: replacing, registry: registry, progress: Progress())
+    try Convert(
+      image, to: scratch.file(output), replacing: replacing, registry: registry, progress: Progress()
+    ).toRaw()
   }
 
   @Test(
@@ -83,8 +84,7 @@ import Testing
     progress.onStep = { $0.done < 1 << 20 }
     let image = try open("raw")
     #expect(throws: DiskImageError.interrupted) {
-      try Convert.toRaw(
-        image, path: scratch.file("out"), replacing: false, registry: registry, progress: progress)
+      try Convert(image, to: scratch.file("out"), registry: registry, progress: progress).toRaw()
     }
     #expect(scratch.names == ["raw"])
   }

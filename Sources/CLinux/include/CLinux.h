@@ -27,6 +27,7 @@ int CLinux_seal_size(int descriptor);
 int CLinux_accept(int socket);
 int CLinux_pipe(int ends[2]);  // both close-on-exec
 int CLinux_fallocate_punch_hole(int descriptor, int64_t offset, int64_t length);
+int CLinux_fallocate_keep_size(int descriptor, int64_t offset, int64_t length);
 int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length);
 // Extent queries of lseek(2): SEEK_DATA and SEEK_HOLE are GNU extensions too. -1 with ENXIO: no more data.
 int64_t CLinux_seek_data(int descriptor, int64_t offset);

@@ -45,10 +45,16 @@ package struct OutputFile: ~Copyable {
   deinit { if !isPublished { unlink(temporary) } }
 
   /// Makes an empty file under the temporary name.
-  package func create() throws(DiskImageError) {
+  package func create() throws(DiskImageError) { try fill { (_, _) throws(LinuxError) in } }
+
+  /// Makes the file under its temporary name, and lets `body` write to it.
+  func fill(
+    _ body: (_ file: borrowing Descriptor, _ name: String) throws(LinuxError) -> Void
+  ) throws(DiskImageError) {
     do throws(LinuxError) {
-      let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
-      _ = Descriptor(owning: try retrying("create", temporary) { open(temporary, flags, 0o644) })
+      let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
+      let file = Descriptor(owning: try retrying("create", temporary) { open(temporary, flags, 0o644) })
+      try body(file, temporary)
     } catch { throw .system(error) }
   }
 
@@ -83,6 +89,21 @@ func synchronize(_ path: String) throws(LinuxError) {
   let file = Descriptor(owning: try retrying("open", path) { open(path, O_RDONLY | O_CLOEXEC) })
   // A file system whose folders cannot be synchronised keeps its names its own way.
   if fsync(file.rawValue) != 0, errno != EINVAL { throw LinuxError("fsync", path) }
+}
+
+/// Writes an array to a place in a new file.
+func write(
+  _ bytes: [UInt8], at offset: UInt64, to file: borrowing Descriptor, _ name: String
+) throws(LinuxError) {
+  var done = 0
+  while done < bytes.count {
+    done += try retrying("write", name) {
+      bytes.withUnsafeBytes {
+        pwrite(
+          file.rawValue, $0.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset) + off_t(done))
+      }
+    }
+  }
 }
 
 /// Removes temporary files of this output whose process is gone.

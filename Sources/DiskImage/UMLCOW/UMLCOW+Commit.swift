@@ -64,27 +64,7 @@ extension UMLCOW {
     _ opened: Opened, to backing: any DiskImage, engine: any BlockEngine, progress: Progress
   ) throws(DiskImageError) -> UInt64 {
     let disk = try Disk(opened, backing: backing, readOnly: true, engine: engine)
-    try progress.begin("committing", total: disk.size)
-    let copier = Copier(disk, progress: progress)
-    if backing.format == .raw, let file = backing.files.first {
-      var sink = RawSink(file, size: backing.exactSize, isFresh: false, engine: engine)
-      try requireNoDisguise(disk, path: backing.path)
-      let count = try copier.copyOwn(to: &sink)
-      do throws(BlockIOError) { try engine.synchronize(file) } catch { throw .file(error) }
-      return count
-    }
-    var sink = ImageSink(backing, isFresh: false)
-    let count = try copier.copyOwn(to: &sink)
-    try backing.close()
-    return count
-  }
-
-  /// A guest may have written the first bytes of another format; whoever guesses the backing file's format
-  /// would follow them.
-  private static func requireNoDisguise(_ disk: Disk, path: String) throws(DiskImageError) {
-    var bytes = [UInt8](repeating: 0, count: Probe.byteCount)
-    try disk.readStart(into: &bytes)
-    guard Probe.examine(bytes) == .format(.raw) else { throw .wouldChangeFormat(path: path) }
+    return try Commit.copyOwn(disk, to: backing, engine: engine, progress: progress)
   }
 
   /// Puts the backing file's new time into the header, by a write within the first sector.

@@ -78,6 +78,7 @@ extension UMLCOW {
       guard let file = files.first else { return }
       files = []
       backing = nil
+      reader.forgetDecompressed()
       try writeBack(file)
     }
 

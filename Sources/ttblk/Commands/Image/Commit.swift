@@ -9,10 +9,9 @@ struct ImageCommitCommand: ParsableCommand {
     commandName: "commit",
     abstract: "Write what an image has of its own into its backing file, and empty the image.",
     discussion: """
-      The backing file is changed: every other image on top of it becomes worthless. When the \
-      command is done, the image is empty and fits the changed backing file. It may be interrupted, \
-      even by a loss of power: until it is called again and done, the image is refused, and nothing \
-      is lost.
+      The backing file is changed: every other image on top of it becomes worthless. When the command is \
+      done, the image is empty and fits the changed backing file. It may be interrupted, even by a loss of \
+      power: until it is called again and done, the image is refused, and nothing is lost.
       """)
 
   @Argument(help: "The image to commit.", completion: .file())

@@ -9,8 +9,8 @@ struct ImageCompareCommand: ParsableCommand {
     commandName: "compare",
     abstract: "Say whether two images show the same.",
     discussion: """
-      Ends with 0 when they do, with 2 when they differ, and says where first. A shorter image may \
-      be followed by zeros, unless --strict.
+      Ends with 0 when they do, with 2 when they differ, and says where first. A shorter image may be \
+      followed by zeros, unless --strict.
       """)
 
   @Argument(help: "One image.", completion: .file())

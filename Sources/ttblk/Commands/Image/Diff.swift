@@ -9,9 +9,9 @@ struct ImageDiffCommand: ParsableCommand {
     commandName: "diff",
     abstract: "List the ranges in which an image differs from its backing file, or from another image.",
     discussion: """
-      Prints offset and length of each range, in bytes, in units of 512 bytes or as --unit says. \
-      Blocks that an image has of its own and that say the same are no difference. Ends with 0 \
-      whether there are any or not.
+      Prints offset and length of each range, in bytes, in units of 512 bytes or as --unit says. Blocks \
+      that an image has of its own and that say the same are no difference. Ends with 0 whether there are \
+      any or not.
       """)
 
   @Argument(help: "The image.", completion: .file())

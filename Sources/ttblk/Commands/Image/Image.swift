@@ -8,7 +8,7 @@ struct ImageCommand: ParsableCommand {
     abstract: "Make disk images and look at them.",
     subcommands: [
       ImageCreateCommand.self, ImageInfoCommand.self, ImageMapCommand.self, ImageCompareCommand.self,
-      ImageDiffCommand.self, ImageMergeCommand.self, ImageCommitCommand.self,
+      ImageDiffCommand.self, ImageMergeCommand.self, ImageCommitCommand.self, ImageConvertCommand.self,
     ])
 }
 

@@ -9,9 +9,8 @@ struct ImageMapCommand: ParsableCommand {
     commandName: "map",
     abstract: "List what an image is made of: data, zeros, holes, and in which file.",
     discussion: """
-      The JSON has the members of qemu-img map: 'depth' counts backing files, 'present' says that an \
-      image has the range, 'zero' that it reads as zeros, 'data' that it is stored, 'offset' where \
-      in its file.
+      The JSON has the members of qemu-img map: 'depth' counts backing files, 'present' says that an image \
+      has the range, 'zero' that it reads as zeros, 'data' that it is stored, 'offset' where in its file.
       """)
 
   @Argument(help: "The image.", completion: .file())

@@ -8,9 +8,9 @@ struct ImageMergeCommand: ParsableCommand {
     commandName: "merge",
     abstract: "Write an image and all that is beneath it to one new raw file.",
     discussion: """
-      As uml_moo does, and safe to interrupt: the new file appears under its name when it is complete and on \
-      the medium. Zeros become holes; where the file system can, blocks are shared with the files they come \
-      from. No input is changed.
+      As uml_moo does, and safe to interrupt: the new file appears under its name when it is complete and \
+      on the medium. Zeros become holes; where the file system can, blocks are shared with the files they \
+      come from. No input is changed.
       """)
 
   @Argument(help: "The image to read.", completion: .file())
@@ -35,6 +35,6 @@ struct ImageMergeCommand: ParsableCommand {
     let registry = FileRegistry()
     let progress = try progress.start("merge")
     let input = try source.open(image, format: format, backing: backing, registry: registry)
-    try Convert.toRaw(input, path: output, replacing: force, registry: registry, progress: progress)
+    try Convert(input, to: output, replacing: force, registry: registry, progress: progress).toRaw()
   }
 }

@@ -10,11 +10,13 @@ struct SourceOptions: ParsableArguments {
 
   /// Opens an image for reading, and says what whoever reads it ought to know.
   func open(
-    _ path: String, format: ImageFormat?, backing: String? = nil, registry: FileRegistry
+    _ path: String, format: ImageFormat?, backing: String? = nil, snapshot: String? = nil,
+    registry: FileRegistry
   ) throws -> any DiskImage {
     let image = try openImage(
       path: path,
-      options: ImageOptions(format: format, readOnly: true, lock: !forceShare, backing: backing),
+      options: ImageOptions(
+        format: format, readOnly: true, lock: !forceShare, backing: backing, snapshot: snapshot),
       registry: registry)
     for warning in image.warnings { warn(warning) }
     return image
