@@ -97,4 +97,14 @@ struct ImageConvertCommand: ParsableCommand {
   }
 }
 
-extension CompressedCluster.Method: ExpressibleByArgument {}
+extension CompressedCluster.Method: ExpressibleByArgument {
+  public init?(argument: String) {
+    switch argument {
+    case "deflate", "zlib": self = .deflate
+    case "zstd": self = .zstd
+    default: return nil
+    }
+  }
+
+  public static var allValueStrings: [String] { ["deflate", "zstd"] }
+}
