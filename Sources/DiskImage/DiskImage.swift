@@ -118,4 +118,10 @@ package enum Limits {
   static let shareMin: UInt64 = 1 << 20
   /// How many bytes are complete before the medium begins with them.
   static let writeBackStep: UInt64 = 16 << 20
+  /// How many places of each kind of finding a check names.
+  static let placesListed = 8
+  /// What file systems allocate: no smaller piece of a file is worth a hole.
+  static let fileBlock: UInt64 = 4096
+  /// What a disk writes as a whole even when its power goes.
+  static let atomicWrite = 512
 }

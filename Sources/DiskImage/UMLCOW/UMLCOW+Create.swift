@@ -31,6 +31,13 @@ extension UMLCOW {
     let image = try openImage(
       path: backing, options: ImageOptions(format: format, readOnly: true), registry: registry, engine: engine
     )
+    return try header(for: image, named: backing, force: force)
+  }
+
+  /// The header of a COW file for an open backing image, by the absolute path that belongs to a name of it.
+  static func header(
+    for image: any DiskImage, named backing: String, force: Bool
+  ) throws(DiskImageError) -> Header {
     let size = image.exactSize
     let status: FileStatus
     do throws(BlockIOError) { status = try image.files[0].status() } catch { throw .file(error) }
@@ -62,7 +69,7 @@ extension UMLCOW {
     return real == "/" ? "/\(name)" : "\(real)/\(name)"
   }
 
-  private static func fill(_ path: String, _ header: Header) throws(LinuxError) {
+  static func fill(_ path: String, _ header: Header) throws(LinuxError) {
     guard let geometry = try? header.geometry(),
       let size = off_t(exactly: geometry.dataOffset + header.backingSize)
     else { throw LinuxError("ftruncate", path, code: EFBIG) }
