@@ -15,11 +15,13 @@ extension UMLCOW {
     let geometry = opened.geometry
     try progress.begin("checking", total: geometry.diskSize)
     var findings = checkVersion(opened)
-    guard file.size >= geometry.bitmapOffset + geometry.bitmapCount else {
+    let length = try currentLength(of: file)
+    guard length >= geometry.bitmapOffset + geometry.bitmapCount else {
       let end = geometry.bitmapOffset + geometry.bitmapCount
       findings.append(
         Finding(
-          .truncated, .damage, "the file ends after \(file.size) bytes, within its bitmap (up to \(end)): "
+          .truncated, .damage,
+          "the file ends after \(length) bytes, within its bitmap (up to \(end)): "
             + "restore it from a copy"))
       return findings
     }
@@ -68,7 +70,8 @@ extension UMLCOW {
   ) throws(DiskImageError) -> [Finding] {
     let geometry = opened.geometry
     let size = geometry.sectorSize
-    let missing = firstMissingSector(opened)
+    let length = try currentLength(of: opened.overlay)
+    let missing = firstMissingSector(opened, length: length)
     var (lost, mixed) = (Places(), Places())
     try scanBitmap(opened, engine: engine) { first, byte in
       if size == 512, byte != validBits(first, geometry) {
@@ -86,17 +89,19 @@ extension UMLCOW {
       if lost.count > 0 {
         findings.append(
           Finding(
-            .truncated, .damage, "the file has \(opened.overlay.size) bytes and needs \(needed): "
+            .truncated, .damage,
+            "the file has \(length) bytes and needs \(needed): "
               + "\(lost.count) bytes of the disk are missing: restore it from a copy", lost))
       } else {
         findings.append(
           Finding(
-            .short, .warning, "the file has \(opened.overlay.size) bytes instead of \(needed); nothing is "
+            .short, .warning,
+            "the file has \(length) bytes instead of \(needed); nothing is "
               + "missing (remedy: ttblk image repair)"))
       }
-    } else if opened.overlay.size > geometry.dataOffset + geometry.diskSize {
+    } else if length > geometry.dataOffset + geometry.diskSize {
       var excess = Places()
-      excess.add(geometry.dataOffset + geometry.diskSize..<opened.overlay.size)
+      excess.add(geometry.dataOffset + geometry.diskSize..<length)
       findings.append(Finding(.excess, .note, "\(excess.count) bytes follow the end of the data", excess))
     }
     if try strayBits(opened, engine: engine) != 0 {
@@ -118,12 +123,16 @@ extension UMLCOW {
   }
 
   /// The first sector whose slot is not wholly in the file; nil if all are.
-  static func firstMissingSector(_ opened: Opened) -> UInt64? {
+  private static func firstMissingSector(_ opened: Opened, length size: UInt64) -> UInt64? {
     let geometry = opened.geometry
-    let size = opened.overlay.size
     // The slot of a last sector that the backing file has only a part of may end with that part.
     guard size < geometry.dataOffset + opened.header.backingSize else { return nil }
     return size > geometry.dataOffset ? (size - geometry.dataOffset) / geometry.sectorSize : 0
+  }
+
+  /// A repair may have made it longer since it was opened.
+  private static func currentLength(of file: ImageFile) throws(DiskImageError) -> UInt64 {
+    do throws(BlockIOError) { return try file.status().size } catch { throw .file(error) }
   }
 
   private static func lastBitmapByte(_ geometry: Geometry) -> UInt64 {
@@ -181,7 +190,8 @@ extension UMLCOW {
     guard leaks.count > 0 else { return [] }
     return [
       Finding(
-        .leaks, .warning, "\(leaks.count) bytes of data belong to sectors that are not in the file by its "
+        .leaks, .warning,
+        "\(leaks.count) bytes of data belong to sectors that are not in the file by its "
           + "bitmap: lost in a crash, or left over (remedy: ttblk image repair --leaks)", leaks)
     ]
   }

@@ -5,11 +5,12 @@ import DiskImage
 struct ImageCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "image",
-    abstract: "Make disk images and look at them.",
+    abstract: "Make disk images, look at them, and keep them in order.",
     subcommands: [
       ImageCreateCommand.self, ImageInfoCommand.self,
       ImageCheckCommand.self, ImageRepairCommand.self, ImageRestampCommand.self,
-      ImageRebaseCommand.self,
+      ImageRebaseCommand.self, ImageSnapshotCommand.self, ImageCompactCommand.self, ImageUpgradeCommand.self,
+      ImageResizeCommand.self,
     ])
 }
 
