@@ -47,7 +47,8 @@ extension UMLCOW {
     guard image.exactSize == opened.header.backingSize else {
       throw .unsuitable(
         path: name,
-        reason: "has \(image.exactSize) bytes, the disk \(opened.header.backingSize): a COW file is as long as "
+        reason:
+          "has \(image.exactSize) bytes, the disk \(opened.header.backingSize): a COW file is as long as "
           + "its backing file: make a copy of the right length (ttblk image resize), and rebase to that")
     }
     return image
@@ -86,30 +87,39 @@ extension UMLCOW {
     let opened = try readHeader(file, engine: engine)
     let header = opened.header
     let (backing, status) = try openChangedBacking(opened, registry: registry, engine: engine)
-    let before = Int64(header.backingModified)
-    if status.modified == before { return .current }
-    guard let modified = UInt32(exactly: status.modified) else {
-      throw .backingTimeUnrepresentable(backing: backing.path, time: status.modified)
-    }
     if case .original(let name) = evidence {
-      let original = try openImage(
-        path: name, options: ImageOptions(format: backing.format, readOnly: true), registry: registry,
-        engine: engine)
-      guard original.files.first?.identity != backing.files.first?.identity else {
-        throw .unsuitable(path: name, reason: "is the backing file itself: name a copy of the original")
-      }
-      var difference = try Comparison(backing, original, progress: progress).firstDifference()
-      if original.exactSize != backing.exactSize {
-        difference = min(difference ?? .max, min(original.exactSize, backing.exactSize))
-      }
+      // Also if the time is the right one: two changes within a second leave the same.
+      let difference = try firstDifference(
+        of: backing, from: name, registry: registry, engine: engine, progress: progress)
       if let difference { return .differs(at: difference) }
       // Whoever writes without a lock may have done so meanwhile.
       guard let now = try? backing.files.first?.status(), now == status else {
         throw .unsuitable(path: backing.path, reason: "changed while it was compared: stop who writes to it")
       }
     }
+    let before = Int64(header.backingModified)
+    if status.modified == before { return .current }
+    guard let modified = UInt32(exactly: status.modified) else {
+      throw .backingTimeUnrepresentable(backing: backing.path, time: status.modified)
+    }
     try writeTime(modified, to: opened, engine: engine)
     return .stamped(from: before, to: status.modified)
+  }
+
+  /// Where a backing image differs first from a copy of what it was, also in its length.
+  private static func firstDifference(
+    of backing: any DiskImage, from name: String, registry: FileRegistry, engine: any BlockEngine,
+    progress: Progress
+  ) throws(DiskImageError) -> UInt64? {
+    let original = try openImage(
+      path: name, options: ImageOptions(format: backing.format, readOnly: true), registry: registry,
+      engine: engine)
+    guard original.files.first?.identity != backing.files.first?.identity else {
+      throw .unsuitable(path: name, reason: "is the backing file itself: name a copy of the original")
+    }
+    let difference = try Comparison(backing, original, progress: progress).firstDifference()
+    guard original.exactSize != backing.exactSize else { return difference }
+    return min(difference ?? .max, min(original.exactSize, backing.exactSize))
   }
 
   /// Opens the backing file whatever its time, if it has the right length.
