@@ -96,7 +96,10 @@ final class ImageFolder {
   func ttblk(_ arguments: String...) throws -> Outcome { try runCommand(["image"] + arguments, in: url) }
 
   /// Whether `ttblk image` has a command, of those that other people make.
-  func has(_ command: String) throws -> Bool { try ttblk(command, "--help").code == 0 }
+  func has(_ command: String) throws -> Bool {
+    // An unknown word gets the help of what is before it.
+    try ttblk(command, "--help").output.contains("USAGE: ttblk image \(command)")
+  }
 
   /// Runs one of the original tools; nil if there is none.
   func run(_ tool: String, _ arguments: String...) throws -> Int32? {

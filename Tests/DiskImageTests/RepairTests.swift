@@ -136,6 +136,51 @@ import Testing
     }
   }
 
+  @Test("undo is refused once somebody wrote to the image, and not if he wrote elsewhere in a page")
+  func undoAfterWrites() throws {
+    var sample = sample(seed: 3)
+    for sector in 0..<24 { sample.bits[sector] = sector == 3 }
+    sample.build()
+    start(sample)
+    _ = try repair()
+    func write(at offset: UInt64) throws {
+      let disk = try openImage(path: scratch.file("cow"), registry: registry)
+      try disk.put([UInt8](repeating: 0xd1, count: 512), at: offset)
+      try disk.close()
+    }
+    func undo() throws {
+      try Repair.undo(path: scratch.file("cow"), from: scratch.file("saved"), registry: registry)
+    }
+    let repaired = readFile(scratch.file("cow"))
+    // A page that was not there, and a sector that the repair filled.
+    for offset in [8192, 512] as [UInt64] {
+      writeFile(scratch.file("cow"), repaired)
+      try write(at: offset)
+      let written = readFile(scratch.file("cow"))
+      #expect(throws: DiskImageError.self) { try undo() }
+      #expect(readFile(scratch.file("cow")) == written)
+    }
+    // A sector that was there before stays written.
+    writeFile(scratch.file("cow"), repaired)
+    try write(at: 3 * 512)
+    try undo()
+    #expect(try contents()[3 * 512..<4 * 512].allSatisfy { $0 == 0xd1 })
+  }
+
+  @Test("what was saved of one image is not put into another one on the same backing file") func undoOther()
+    throws
+  {
+    let sample = sample(seed: 0)
+    start(sample)
+    _ = try repair()
+    let other = COWSample(.v3, size: sample.backing.count, path: scratch.file("base"), seed: 77)
+    scratch.write("cow", other.file)
+    #expect(throws: DiskImageError.self) {
+      try Repair.undo(path: scratch.file("cow"), from: scratch.file("saved"), registry: registry)
+    }
+    #expect(readFile(scratch.file("cow")) == other.file)
+  }
+
   @Test("the power may go at any moment of a repair", arguments: UInt64(0)..<3 * soak)
   func power(seed: UInt64) throws {
     let sample = sample(seed: seed)

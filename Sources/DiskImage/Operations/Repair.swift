@@ -50,6 +50,8 @@ package enum Repair {
   }
 
   /// Puts back what a repair saved; may be interrupted and called again.
+  ///
+  /// Refused when the image was written to since, in a way that would be lost.
   package static func undo(
     path: String, from saved: String, registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
@@ -59,6 +61,6 @@ package enum Repair {
       throw .unsuitable(path: path, reason: "is \(format.rawValue): nothing of it was ever repaired")
     }
     let pieces = try registry.openFile(saved, writable: false, lock: true)
-    try UMLCOW.undoRepair(file, from: pieces, engine: engine)
+    try UMLCOW.undoRepair(file, from: pieces, registry: registry, engine: engine)
   }
 }

@@ -29,7 +29,8 @@ package enum Upgrade {
     let (file, format) = try openOperationFile(
       path, format: nil, writable: output == nil, registry: registry, engine: engine)
     guard format == .umlCOW else {
-      throw .unsuitable(path: path, reason: "is \(format.rawValue): only UML COW files have old versions here")
+      throw .unsuitable(
+        path: path, reason: "is \(format.rawValue): only UML COW files have old versions here")
     }
     return try UMLCOW.upgrade(
       file, output: output, backing: backing, registry: registry, engine: engine, progress: progress)

@@ -55,7 +55,7 @@ extension UMLCOW {
   }
 
   /// Calls `body` with the pieces of a range of the file whose sectors have bits that are not set.
-  private static func forEachUnsetRun(
+  static func forEachUnsetRun(
     of opened: Opened, _ range: Range<UInt64>, engine: any BlockEngine,
     _ body: (Range<UInt64>) throws(DiskImageError) -> Void
   ) throws(DiskImageError) {
@@ -113,7 +113,8 @@ extension UMLCOW {
   static func replaceHeader(
     of opened: Opened, by header: Header, engine: any BlockEngine
   ) throws(DiskImageError) {
-    precondition(header.backingSize == opened.header.backingSize && header.alignment == opened.header.alignment)
+    precondition(
+      header.backingSize == opened.header.backingSize && header.alignment == opened.header.alignment)
     let file = opened.overlay
     let bytes = header.encoded()
     let first = Limits.atomicWrite

@@ -78,8 +78,9 @@ extension UMLCOW {
       var writer = try SavedPieces.Writer(opened.overlay, to: target, engine: engine)
       // Header and bitmap first: they come back first, too. Holes of the bitmap stay what they are.
       try writer.append(0..<geometry.bitmapOffset)
-      try forEachData(of: opened.overlay, geometry.bitmapOffset..<geometry.bitmapOffset + geometry.bitmapCount)
-      { (range) throws(DiskImageError) in try writer.append(range) }
+      try forEachData(
+        of: opened.overlay, geometry.bitmapOffset..<geometry.bitmapOffset + geometry.bitmapCount
+      ) { (range) throws(DiskImageError) in try writer.append(range) }
       if mixedPages {
         try scanBitmap(opened, engine: engine) { (first, byte) throws(DiskImageError) in
           try progress.advance(by: 0)
@@ -139,46 +140,6 @@ extension UMLCOW {
   }
 
   private static let pagesPerBatch = 65536
-
-  /// Puts back header and bitmap, and only then the slots: those are claimed by no bit any more.
-  static func undoRepair(
-    _ file: ImageFile, from saved: ImageFile, engine: any BlockEngine
-  ) throws(DiskImageError) {
-    let opened = try readCurrentHeader(file, engine: engine)
-    let limit = opened.geometry.dataOffset + opened.geometry.diskSize
-    let other = DiskImageError.unsuitable(path: saved.path, reason: "was not saved from '\(file.path)'")
-    // Everything is looked at before anything is changed.
-    var isFirst = true
-    try SavedPieces.forEach(in: saved, limit: limit, engine: engine) { (place, offset) throws(DiskImageError) in
-      guard isFirst else { return }
-      isFirst = false
-      let count = min(place.upperBound, UInt64(Header.byteCountMax))
-      let bytes = try SavedPieces.read(saved, at: offset, count: count, engine: engine)
-      guard place.lowerBound == 0, let header = try? Header(parsing: bytes.span.bytes),
-        header.version == .v3, (try? header.geometry()) == opened.geometry
-      else { throw other }
-    }
-    guard !isFirst else { throw other }
-    var isInData = false
-    try SavedPieces.forEach(in: saved, limit: limit, engine: engine) { (place, offset) throws(DiskImageError) in
-      do throws(BlockIOError) {
-        if !isInData, place.lowerBound >= opened.geometry.dataOffset {
-          isInData = true
-          try engine.synchronize(file)
-        }
-        var done: UInt64 = 0
-        while place.lowerBound + done < place.upperBound {
-          let count = min(
-            place.upperBound - place.lowerBound - done, UInt64(Limits.copyBytesPerStep))
-          var bytes = [UInt8](repeating: 0, count: Int(count))
-          try engine.read(saved, at: offset + done, into: &bytes)
-          try engine.write(file, at: place.lowerBound + done, from: bytes[...])
-          done += count
-        }
-      } catch { throw DiskImageError.file(error) }
-    }
-    do throws(BlockIOError) { try engine.synchronize(file) } catch { throw .file(error) }
-  }
 }
 
 extension UMLCOW.Disk {

@@ -2,7 +2,7 @@
 import ArgumentParser
 import BlockIO
 import DiskImage
-import Glibc
+import Linux
 import Telemetry
 
 struct ImageRepairCommand: ParsableCommand {
@@ -17,8 +17,8 @@ struct ImageRepairCommand: ParsableCommand {
       backing file (--mixed-pages), and data that no bit claims is given back (--leaks); after a crash of \
       the host such data may be the guest's latest, which cannot be told.
       Before the first change, what will be changed is saved in FILE.repair-DATE-TIME (UTC), which --undo \
-      takes. The repair may be interrupted, even by a loss of power, and repeated. Ends with 2 if damage \
-      remains.
+      takes as long as the image was not written to since. The repair may be interrupted, even by a loss of \
+      power, and repeated. Ends with 2 if damage remains.
       """)
 
   @Argument(help: "The disk image.", completion: .file())
@@ -59,12 +59,24 @@ struct ImageRepairCommand: ParsableCommand {
     }
     let options = Repair.Options(mixedPages: mixedPages || all, leaks: leaks || all, dryRun: dryRun)
     let outcome = try Repair.run(
-      path: file, options: options, format: format, savingTo: "\(file).repair-\(UTCTime.now.compact)",
-      registry: registry, progress: try progress.start("repair"))
+      path: file, options: options, format: format, savingTo: savedPath, registry: registry,
+      progress: try progress.start("repair"))
     announce(json ? outcome.json(dryRun: dryRun).indented : outcome.text(path: file, dryRun: dryRun))
     if outcome.remaining.contains(where: { $0.severity == .damage }) {
       throw ExitCode(ExitCodes.negative.rawValue)
     }
+  }
+
+  /// A name that is not taken, also when two repairs begin within a second.
+  private var savedPath: String {
+    let path = "\(file).repair-\(UTCTime.now.compact)"
+    var candidate = path
+    var number = 2
+    while fileExists(candidate) {
+      candidate = "\(path)-\(number)"
+      number += 1
+    }
+    return candidate
   }
 }
 

@@ -33,7 +33,8 @@ struct ImageRestampCommand: ParsableCommand {
   func run() throws {
     guard (original != nil) != unchecked else {
       throw CommandFailure(
-        .usage, "name a copy of the original to compare with (--original FILE), or say --unchecked: "
+        .usage,
+        "name a copy of the original to compare with (--original FILE), or say --unchecked: "
           + "if the backing file really changed, the COW file is worthless")
     }
     let outcome = try Restamp.run(
