@@ -195,6 +195,17 @@ private let hasTools = access("/usr/bin/uml_moo", X_OK) == 0
     #expect(scratch.names == ["base", "cow", "cow@s"])
   }
 
+  @Test("a copy of what others may not read is not for them either") func permissions() throws {
+    chmod(image, 0o600)
+    try create("s")
+    #expect(status(of: image + "@s").st_mode & 0o777 == 0o600)
+    chmod(image + "@s", 0o440)
+    chmod(image, 0o660)
+    try apply("s")
+    #expect(status(of: image).st_mode & 0o777 == 0o660)
+    try put([5, 5, 5])
+  }
+
   @Test("names that would lead elsewhere are refused") func names() throws {
     for name in ["", "a/b", "../x", "a@b", "a\nb", "a\u{0}b", "x.new-3", String(repeating: "n", count: 129)] {
       #expect(throws: DiskImageError.self) { try create(name) }

@@ -132,7 +132,7 @@ package enum Snapshot {
     progress: Progress
   ) throws(DiskImageError) {
     var output = try OutputFile(path: path, replacing: replacing, inputs: [source.identity])
-    try output.create()
+    try output.create(like: source)
     do {
       let target = try registry.openFile(output.temporary, writable: true, lock: false)
       try progress.begin("copying", total: source.size)

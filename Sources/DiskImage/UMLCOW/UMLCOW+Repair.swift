@@ -72,7 +72,7 @@ extension UMLCOW {
   ) throws(DiskImageError) {
     let geometry = opened.geometry
     var output = try OutputFile(path: path)
-    try output.create()
+    try output.create(like: opened.overlay)
     do {
       let target = try registry.openFile(output.temporary, writable: true, lock: false)
       var writer = try SavedPieces.Writer(opened.overlay, to: target, engine: engine)

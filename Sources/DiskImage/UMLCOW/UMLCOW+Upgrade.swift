@@ -25,7 +25,7 @@ extension UMLCOW {
     var output = try OutputFile(
       path: path ?? file.path, replacing: path == nil,
       inputs: path == nil ? image.files.map(\.identity) : old.files.map(\.identity))
-    try output.create()
+    try output.create(like: file)
     do throws(LinuxError) { try fill(output.temporary, header) } catch { throw .system(error) }
     do {
       let target = try registry.openFile(output.temporary, writable: true, lock: false)

@@ -1,8 +1,15 @@
-// The time of a file's last change.
+// What a file has besides its contents.
 package import Glibc
 import Linux
 
 extension ImageFile {
+  /// Who may read and write the file, without the bits for set-user-id and the like.
+  package func permissions() throws(BlockIOError) -> mode_t {
+    var status = stat()
+    guard fstat(descriptor.rawValue, &status) == 0 else { throw .cannotOpen(LinuxError("fstat", path)) }
+    return status.st_mode & 0o777
+  }
+
   /// When the contents changed last, to the nanosecond.
   package func modificationTime() throws(BlockIOError) -> timespec {
     var status = stat()
