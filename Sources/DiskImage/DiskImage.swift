@@ -160,4 +160,10 @@ package enum Limits {
   static let writeBackStep: UInt64 = 16 << 20
   /// Zeros that must be written are written in pieces of this many bytes.
   static let zeroBytesPerWrite = 65536
+  /// How many places of each kind of finding a check names.
+  static let placesListed = 8
+  /// What file systems allocate: no smaller piece of a file is worth a hole.
+  static let fileBlock: UInt64 = 4096
+  /// What a disk writes as a whole even when its power goes.
+  static let atomicWrite = 512
 }

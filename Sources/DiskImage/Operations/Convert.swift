@@ -13,6 +13,8 @@ package struct Convert {
   package let path: String
   /// Whether a file of that name may be replaced.
   package var isReplacing: Bool
+  /// The input that the output replaces: for those who rewrite an image.
+  var replaces: FileIdentity?
   let registry: FileRegistry
   let engine: any BlockEngine
   let progress: Progress
@@ -49,7 +51,7 @@ package struct Convert {
   /// A raw file, exactly as long as the disk.
   package func toRaw() throws(DiskImageError) {
     var output = try begin()
-    try output.create()
+    try output.create(like: image.files.first)
     do {
       let file = try registry.openFile(output.temporary, writable: true, lock: false)
       do throws(BlockIOError) { try file.setLength(image.exactSize) } catch { throw .file(error) }
@@ -108,7 +110,8 @@ package struct Convert {
   }
 
   private func begin() throws(DiskImageError) -> OutputFile {
-    try OutputFile(path: path, replacing: isReplacing, inputs: image.files.map(\.identity))
+    let inputs = image.files.map(\.identity).filter { $0 != replaces }
+    return try OutputFile(path: path, replacing: isReplacing, inputs: inputs)
   }
 
   private func openOutput(_ name: String, _ format: ImageFormat) throws(DiskImageError) -> any DiskImage {

@@ -1,5 +1,5 @@
 // Files that appear when they are complete.
-import BlockIO
+package import BlockIO
 import CLinux
 import Glibc
 package import Linux
@@ -45,24 +45,40 @@ package struct OutputFile: ~Copyable {
   deinit { if !isPublished { unlink(temporary) } }
 
   /// Makes an empty file under the temporary name.
-  package func create() throws(DiskImageError) { try fill { (_, _) throws(LinuxError) in } }
+  /// - Parameter model: a file whose contents it will have, and which nobody else shall be able to read by
+  ///   it;
+  ///   nil makes a file that everybody may read, as the umask allows.
+  package func create(like model: ImageFile? = nil) throws(DiskImageError) {
+    try fill(like: model) { (_, _) throws(LinuxError) in }
+  }
 
   /// Makes the file under its temporary name, and lets `body` write to it.
   func fill(
+    like model: ImageFile? = nil,
     _ body: (_ file: borrowing Descriptor, _ name: String) throws(LinuxError) -> Void
   ) throws(DiskImageError) {
+    let permissions: mode_t
+    do throws(BlockIOError) { permissions = try model?.permissions() ?? 0o644 } catch { throw .file(error) }
     do throws(LinuxError) {
       let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
-      let file = Descriptor(owning: try retrying("create", temporary) { open(temporary, flags, 0o644) })
+      let file = Descriptor(
+        owning: try retrying("create", temporary) { open(temporary, flags, permissions | S_IWUSR | S_IRUSR) })
+      // Not less than the model has, either, whatever the umask is.
+      if model != nil { fchmod(file.rawValue, permissions | S_IWUSR | S_IRUSR) }
       try body(file, temporary)
     } catch { throw .system(error) }
   }
 
-  /// Makes the file durable and gives it its name, with the permissions of the file that it replaces.
+  /// Makes the file durable and gives it its name, with the owner and the permissions of the file that it
+  /// replaces.
   package mutating func publish() throws(DiskImageError) {
     do throws(LinuxError) {
       var existing = stat()
-      if isReplacing, stat(path, &existing) == 0 { chmod(temporary, existing.st_mode & 0o7777) }
+      if isReplacing, stat(path, &existing) == 0 {
+        // Only root can give a file away; anybody else keeps what he makes.
+        chown(temporary, existing.st_uid, existing.st_gid)
+        chmod(temporary, existing.st_mode & 0o7777)
+      }
       try synchronize(temporary)
       try isReplacing ? replace() : putInPlace()
       isPublished = true

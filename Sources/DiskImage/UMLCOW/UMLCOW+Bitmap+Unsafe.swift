@@ -94,7 +94,12 @@ extension UMLCOW {
     }
 
     /// Sets the bits of some sectors, in memory. The bits were loaded.
-    mutating func set(_ sectors: Range<UInt64>) {
+    mutating func set(_ sectors: Range<UInt64>) { change(sectors) { $0 | $1 } }
+
+    /// Clears the bits of some sectors, in memory. The bits were loaded.
+    mutating func clear(_ sectors: Range<UInt64>) { change(sectors) { $0 & ~$1 } }
+
+    private mutating func change(_ sectors: Range<UInt64>, _ body: (UInt64, UInt64) -> UInt64) {
       precondition(sectors.upperBound <= geometry.sectorCount)
       var position = sectors.lowerBound
       while position < sectors.upperBound {
@@ -102,8 +107,9 @@ extension UMLCOW {
         let mask = (UInt64.max >> (64 - (end - position))) << (position & 63)
         let index = Int(position >> 6)
         let old = word(position >> 6)
-        if old & mask != mask {
-          memory.base.storeBytes(of: (old | mask).littleEndian, toByteOffset: index * 8, as: UInt64.self)
+        let new = body(old, mask)
+        if new != old {
+          memory.base.storeBytes(of: new.littleEndian, toByteOffset: index * 8, as: UInt64.self)
           markDirty(index * 8 / Bitmap.pageSize)
         }
         position = end
