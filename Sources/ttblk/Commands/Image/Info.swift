@@ -25,11 +25,14 @@ struct ImageInfoCommand: ParsableCommand {
   @Flag(help: "Print JSON.")
   var json = false
 
+  @Option(help: ArgumentHelp("An internal snapshot of a qcow2 image, by id or name.", valueName: "name"))
+  var snapshot: String?
+
   func run() throws {
-    let options = ImageOptions(format: format, readOnly: true, backing: backing)
+    let options = ImageOptions(format: format, readOnly: true, backing: backing, snapshot: snapshot)
     let info = try ImageInfo(path: file, options: options, registry: FileRegistry())
     announce(json ? info.json.indented : info.table)
-    if info.cow?.problem != nil { throw ExitCode(ExitCodes.refused.rawValue) }
+    if info.problem != nil { throw ExitCode(ExitCodes.refused.rawValue) }
   }
 }
 
@@ -41,21 +44,83 @@ extension ImageInfo {
       .init("virtualSize", .unsigned(virtualSize)),
       .init("fileSize", .unsigned(fileSize)),
       .init("fileAllocated", .unsigned(fileAllocated)),
+      .init(
+        "chain",
+        .array(chain.map { .object(["path": .string($0.path), "format": .string($0.format.rawValue)]) })),
     ]
     if let cow { members.append(.init("cow", cow.json)) }
+    if let qcow2 { members.append(.init("qcow2", qcow2.json)) }
     return .object(members)
   }
 
   fileprivate var table: String {
+    let version = cow.map { ", version \($0.version)" } ?? qcow2.map { ", version \($0.version)" } ?? ""
     var rows: [(String, String)] = [
       ("path", path),
-      ("format", cow.map { "\(format.rawValue), version \($0.version)" } ?? format.rawValue),
+      ("format", format.rawValue + version),
       ("disk", ByteText.long(virtualSize)),
       ("file", "\(ByteText.long(fileSize)), occupies \(ByteText.long(fileAllocated))"),
     ]
     if let cow { rows += cow.rows }
+    if let qcow2 { rows += qcow2.rows }
+    if chain.count > 1 {
+      rows.append(("chain", chain.map { "\($0.path) (\($0.format.rawValue))" }.joined(separator: " on ")))
+    }
     let width = rows.map(\.0.count).max() ?? 0
     return rows.map { $0 + String(repeating: " ", count: width - $0.count + 2) + $1 }.joined(separator: "\n")
+  }
+}
+
+extension QCOW2.Snapshot {
+  /// For scripts.
+  var json: JSONValue {
+    .object([
+      "id": .string(identifier), "name": .string(name), "size": .unsigned(size),
+      "taken": .unsigned(UInt64(taken)),
+    ])
+  }
+}
+
+extension ImageInfo.QCOW2Details {
+  fileprivate var json: JSONValue {
+    var backing = JSONValue.null
+    if let backingPath {
+      backing = .object([
+        "path": .string(backingPath), "format": backingFormat.map { .string($0) } ?? .null,
+      ])
+    }
+    let members: [JSONValue.Member] = [
+      .init("version", .unsigned(UInt64(version))),
+      .init("clusterSize", .unsigned(clusterSize)),
+      .init("refcountBits", .unsigned(UInt64(refcountBits))),
+      .init("compression", .string(compression == .deflate ? "deflate" : "zstd")),
+      .init("extendedL2", .bool(isExtendedL2)),
+      .init("dirty", .bool(isDirty)),
+      .init("corrupt", .bool(isCorrupt)),
+      .init("backing", backing),
+      .init("dataFile", dataFile.map { .string($0) } ?? .null),
+      .init("snapshots", .array(snapshots.map(\.json))),
+      .init("valid", .bool(problem == nil)),
+      .init("problem", problem.map { .string($0) } ?? .null),
+      .init("warnings", .array(warnings.map { .string($0) })),
+    ]
+    return .object(members)
+  }
+
+  fileprivate var rows: [(String, String)] {
+    var marks: [String] = []
+    if isExtendedL2 { marks.append("subclusters") }
+    if isDirty { marks.append("not closed properly") }
+    if isCorrupt { marks.append("corrupt") }
+    var rows: [(String, String)] = [
+      ("layout", "clusters of \(clusterSize), counts of \(refcountBits) bits"),
+      ("backing", backingPath.map { "\($0) (\(backingFormat ?? "format not recorded"))" } ?? "none"),
+    ]
+    if let dataFile { rows.append(("data file", dataFile)) }
+    if !marks.isEmpty { rows.append(("marks", marks.joined(separator: ", "))) }
+    rows += snapshots.map { ("snapshot", "\($0.identifier) '\($0.name)', \(ByteText.long($0.size))") }
+    rows.append(("valid", problem.map { "no: \($0)" } ?? "yes"))
+    return rows + warnings.map { ("warning", $0) }
   }
 }
 
