@@ -11,9 +11,9 @@ struct ImageRebaseCommand: ParsableCommand {
     discussion: """
       Both backing files are as long as the disk. If both their paths have more than 479 bytes, a loss of \
       power within the very last write may leave a path that does not exist; '--unsafe' puts that right.
-      What the disk shows stays the same: where the two differ, and the COW file has nothing of its own, what \
-      the old one shows is copied first. With --unsafe nothing is read or copied, and the old backing file \
-      need not exist any more: for one that was moved. If it was not the same, the disk is worthless.
+      What the disk shows stays the same: where the two differ, and the COW file has nothing of its own, \
+      what the old one shows is copied first. With --unsafe nothing is read or copied, and the old backing \
+      file need not exist any more: for one that was moved. If it was not the same, the disk is worthless.
       May be interrupted, even by a loss of power, and repeated: until the end the old backing file counts.
       """)
 
