@@ -7,8 +7,8 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
   .enableUpcomingFeature("InternalImportsByDefault"),
   .treatAllWarnings(as: .error),
-  // Debug builds, and so all tests, look for overlapping accesses at run time; on the path of a request that costs a
-  // call into the runtime for each access to a property of a class.
+  // Debug builds, and so all tests, look for overlapping accesses at run time; on the path of a request that
+  // costs a call into the runtime for each access to a property of a class.
   .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
 
@@ -38,6 +38,7 @@ let package = Package(
   ],
   targets: [
     .target(name: "CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+    .systemLibrary(name: "CCompression", providers: [.apt(["zlib1g-dev", "libzstd-dev"])]),
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     module("Linux", ["CLinux"]),
     module("Simulation", [heap]),
@@ -45,7 +46,7 @@ let package = Package(
     module("TimeTravel", ["Linux", "CLinux", "Simulation"]),
     module("BlockIO", ["Linux", "CLinux"]),
     module("DiskModel", ["Simulation"]),
-    module("DiskImage", ["BlockIO", "Linux", "CLinux"]),
+    module("DiskImage", ["BlockIO", "Linux", "CLinux", "CCompression"]),
     module("VhostUser", ["Linux", "CLinux"]),
     module("BlockDevice", ["DiskImage", "DiskModel", "Simulation", "Telemetry"]),
     module("VirtioBlock", ["VhostUser", "BlockDevice", "Simulation"]),

@@ -28,17 +28,48 @@ package protocol BlockEngine: AnyObject {
   func zero(_ file: ImageFile, _ range: Range<UInt64>, unmap: Bool) throws(BlockIOError)
 }
 
-/// A piece of a request: consecutive bytes of one file, or zeros.
+/// A cluster that is stored compressed, and where in it a segment begins.
+package struct CompressedCluster: Equatable, Sendable {
+  /// How the bytes were compressed.
+  package enum Method: UInt8, Sendable {
+    /// Without a header (RFC 1951).
+    case deflate = 0
+    case zstd = 1
+  }
+
+  /// The number of the file in the image's list.
+  package var file: UInt8
+  /// How the bytes were compressed.
+  package var method: Method
+  /// How many bytes are stored at most; what is behind the compressed ones has no meaning.
+  package var storedCount: UInt32
+  /// How many bytes come out.
+  package var count: UInt32
+  /// How many of those are before the segment.
+  package var skip: UInt32
+
+  /// A cluster with these fields.
+  package init(file: UInt8, method: Method, storedCount: UInt32, count: UInt32, skip: UInt32) {
+    self.file = file
+    self.method = method
+    self.storedCount = storedCount
+    self.count = count
+    self.skip = skip
+  }
+}
+
+/// A piece of a request: consecutive bytes of one file, zeros, or a part of a compressed cluster.
 package struct Segment: Equatable, Sendable {
   /// Where the bytes are: in the n-th of the image's files, or nowhere.
   package enum Source: Equatable, Sendable {
     case file(UInt8)
     case zeroes
+    case compressed(CompressedCluster)
   }
 
   /// Where the bytes are.
   package var source: Source
-  /// In the file; of no meaning for zeros.
+  /// In the file: where the bytes are, or where the compressed ones begin; of no meaning for zeros.
   package var offset: UInt64
   /// How many bytes.
   package var count: UInt64
@@ -58,7 +89,7 @@ package struct Segment: Equatable, Sendable {
 }
 
 extension BlockEngine {
-  /// Fills the parts from segments that together are as long as the parts.
+  /// Fills the parts from segments that together are as long as the parts; none of them is compressed.
   /// - Parameter slices: scratch memory, reused from call to call.
   package func read(
     _ segments: [Segment], of files: [ImageFile], into parts: UnsafeBufferPointer<iovec>,
@@ -74,6 +105,7 @@ extension BlockEngine {
       switch segment.source {
       case .file(let index): try read(files[Int(index)], at: segment.offset, into: slices.parts)
       case .zeroes: slices.parts.fillWithZeros()
+      case .compressed: preconditionFailure("an engine was asked to decompress")
       }
     }
   }

@@ -92,7 +92,7 @@ extension UnsafeBufferPointer<iovec> {
   }
 
   /// Overwrites all parts with zeros.
-  func fillWithZeros() {
+  package func fillWithZeros() {
     for part in self {
       if let base = part.iov_base { memset(base, 0, part.iov_len) }
     }
@@ -100,7 +100,7 @@ extension UnsafeBufferPointer<iovec> {
 
   /// Overwrites part of the memory, seen as one run of bytes, as far as it reaches.
   /// - Parameter bytes: nil stands for zeros.
-  func overwrite(at position: UInt64, count: UInt64, with bytes: UnsafeRawPointer?) {
+  package func overwrite(at position: UInt64, count: UInt64, with bytes: UnsafeRawPointer?) {
     var start: UInt64 = 0
     for part in self {
       let end = start + UInt64(part.iov_len)

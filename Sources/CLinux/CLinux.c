@@ -82,6 +82,10 @@ int CLinux_fallocate_punch_hole(int descriptor, int64_t offset, int64_t length) 
   return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
+int CLinux_fallocate_keep_size(int descriptor, int64_t offset, int64_t length) {
+  return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
 int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length) {
   return fallocate(descriptor, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
 }

@@ -53,6 +53,17 @@ package protocol DiskImage: AnyObject {
 }
 
 extension DiskImage {
+  /// Fills an array from the start of the disk.
+  func readStart(into bytes: inout [UInt8]) throws(DiskImageError) {
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(DiskImageError) in
+      // SAFETY: the part is the array, which outlives the call.
+      var part = iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
+      try withUnsafePointer(to: &part) { (pointer) throws(DiskImageError) in
+        try read(at: 0, into: UnsafeBufferPointer(start: pointer, count: 1))
+      }
+    }
+  }
+
   /// One word for messages: `raw`, `uml-cow`.
   package var formatName: String { format.rawValue }
 
@@ -68,7 +79,13 @@ extension DiskImage {
       try backing.plan(range.lowerBound..<position, into: &segments)
       for index in first..<segments.count {
         segments[index].depth += 1
-        if case .file(let file) = segments[index].source { segments[index].source = .file(file + ownFiles) }
+        switch segments[index].source {
+        case .file(let file): segments[index].source = .file(file + ownFiles)
+        case .compressed(var cluster):
+          cluster.file += ownFiles
+          segments[index].source = .compressed(cluster)
+        case .zeroes: break
+        }
       }
     }
     guard position < range.upperBound else { return }
@@ -94,6 +111,27 @@ package enum Limits {
   package static let umlMooSizeMax: UInt64 = 2 << 40
   /// Up to this size of the backing file UML's ubd dies of the first write: its bitmap is a single word.
   package static let umlBackingSizeMin: UInt64 = 32 << 10
+  /// What QEMU makes clusters of.
+  package static let qcow2ClusterBitsMin: UInt32 = 9
+  package static let qcow2ClusterBitsMax: UInt32 = 21
+  /// What QEMU takes of an L1 table, and of a refcount table, in bytes.
+  static let qcow2L1BytesMax: UInt64 = 32 << 20
+  static let qcow2RefcountTableBytesMax: UInt64 = 8 << 20
+  /// What QEMU takes of the snapshot table: entries, bytes, and unknown bytes in each entry.
+  static let qcow2SnapshotsMax: UInt32 = 65536
+  static let qcow2SnapshotBytesMax: UInt64 = 64 << 20
+  static let qcow2SnapshotExtraBytesMax: UInt64 = 1024
+  /// What QEMU takes of the directory of bitmaps.
+  static let qcow2BitmapsMax: UInt32 = 65535
+  static let qcow2BitmapDirectoryBytesMax: UInt64 = 64 << 20
+  /// The longest backing path in a qcow2 header.
+  package static let qcow2BackingPathBytesMax = 1023
+  /// Where the host offsets of a qcow2 file end.
+  static let qcow2HostOffsetMax: UInt64 = 1 << 56
+  /// How many bytes of its tables a qcow2 disk keeps in memory; half of them may wait to be written.
+  static let qcow2CacheBytes = 4 << 20
+  /// How many runs of clusters wait to be freed before the tables that dropped them are written.
+  static let qcow2PendingFreesMax = 4096
   /// How many images a chain of backing images may have.
   package static let chainLengthMax = 32
   /// How many pages of a bitmap stay in memory (each stands for 16 MiB of disk) before the clean ones are let
@@ -111,13 +149,17 @@ package enum Limits {
   /// How many bytes are copied by one read: fewer than a processor's own cache has.
   static let copyBytesPerStep = 256 << 10
   /// Pieces of a file that are shorter are read, not searched for holes.
-  static let holeSearchMin: UInt64 = 64 << 10
+  static let holeSearchMin: UInt64 = 1 << 20
   /// Zeros are left out in blocks of this many bytes.
   static let zeroBlock = 4096
   /// Shorter pieces are copied, not shared with the file they come from.
   static let shareMin: UInt64 = 1 << 20
+  /// How many bytes of clusters are compressed side by side.
+  static let compressionBatchBytes = 4 << 20
   /// How many bytes are complete before the medium begins with them.
   static let writeBackStep: UInt64 = 16 << 20
+  /// Zeros that must be written are written in pieces of this many bytes.
+  static let zeroBytesPerWrite = 65536
   /// How many places of each kind of finding a check names.
   static let placesListed = 8
   /// What file systems allocate: no smaller piece of a file is worth a hole.

@@ -18,6 +18,8 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
   case flushFailedBefore(path: String)
   /// The header does not describe a disk.
   case invalidHeader(path: String, UMLCOW.HeaderDefect)
+  /// A qcow2 file that makes no sense, or that asks for what we do not do.
+  case qcow2(path: String, QCOW2.Defect)
   /// A format that we recognise and cannot open.
   case unsupportedFormat(path: String, name: String)
   /// The bitmap or data of a COW file are beyond its end.
@@ -50,6 +52,8 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
   case outputIsInput(path: String)
   /// Whoever started the operation stopped it.
   case interrupted
+  /// A COW file whose commit into its backing file was interrupted.
+  case commitUnfinished(path: String)
   /// An operation that this image cannot take part in; the reason says why, and what to do.
   case unsuitable(path: String, reason: String)
   /// A file that would be overwritten.
@@ -68,6 +72,7 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
     case .flushFailedBefore(let path):
       return "an earlier flush of '\(path)' failed: close the disk, check the storage, and open it again"
     case .invalidHeader(let path, let defect): return "'\(path)' is no usable UML COW file: \(defect)"
+    case .qcow2(let path, let defect): return "'\(path)' \(defect)"
     case .unsupportedFormat(let path, let name):
       return
         "'\(path)' has the format \(name), which cannot be opened: "
@@ -104,7 +109,11 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
       return "the path '\(path)' has \(bytes) bytes, a header holds \(Limits.backingPathBytesMax)"
     case .outputIsInput(let path):
       return "'\(path)' is read to make the output, and cannot be the output: choose another name"
-    case .interrupted: return "stopped; every image is valid, and the same command goes on"
+    case .interrupted:
+      return "stopped before it was done; nothing is lost: the same command goes on or begins again"
+    case .commitUnfinished(let path):
+      return "the commit of '\(path)' into its backing file is not finished, and nothing is lost: "
+        + "run: ttblk image commit \(shellQuoted(path))"
     case .unsuitable(let path, let reason): return "'\(path)' \(reason)"
     case .exists(let path): return "'\(path)' exists already: choose another name, or remove it"
     case .wouldChangeFormat(let path):

@@ -15,6 +15,8 @@ package struct ImageInfo: Equatable, Sendable {
   package let fileAllocated: UInt64
   /// Nil for other formats.
   package let cow: COW?
+  /// Nil for other formats.
+  package let qcow2: QCOW2Details?
 
   /// What is known of a COW file.
   package struct COW: Equatable, Sendable {
@@ -75,10 +77,17 @@ package struct ImageInfo: Equatable, Sendable {
     case .raw:
       virtualSize = status.size.roundedUp(to: Limits.sectorSize) ?? status.size
       cow = nil
+      qcow2 = nil
+    case .qcow2:
+      let header = try QCOW2.readHeader(file, engine: engine)
+      virtualSize = header.size.roundedUp(to: Limits.sectorSize) ?? header.size
+      cow = nil
+      qcow2 = try QCOW2Details(header, file, options: options, registry: registry, engine: engine)
     case .umlCOW:
       let opened = try UMLCOW.readHeader(file, engine: engine)
       virtualSize = opened.geometry.diskSize
       cow = try COW(opened, override: options.backing, registry: registry, engine: engine)
+      qcow2 = nil
     }
   }
 }

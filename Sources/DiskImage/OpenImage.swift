@@ -12,15 +12,21 @@ package struct ImageOptions: Sendable {
   package var lock: Bool
   /// A backing file to use in place of the one that the header names; it must pass the same checks.
   package var backing: String?
+  /// An internal snapshot to show, by id or name, read-only; qcow2 only.
+  package var snapshot: String?
+  /// Whether the backing image is opened for writing, too: for those who write to it.
+  var writesBacking = false
 
   /// Options with these values; the defaults guess, write and lock.
   package init(
-    format: ImageFormat? = nil, readOnly: Bool = false, lock: Bool = true, backing: String? = nil
+    format: ImageFormat? = nil, readOnly: Bool = false, lock: Bool = true, backing: String? = nil,
+    snapshot: String? = nil
   ) {
     self.format = format
     self.readOnly = readOnly
     self.lock = lock
     self.backing = backing
+    self.snapshot = snapshot
   }
 }
 
@@ -33,12 +39,24 @@ package func openImage(
   try openImage(path: path, options: options, registry: registry, engine: engine, chain: Chain())
 }
 
+/// - Parameter lockStyle: nil takes the format's own; what QEMU reads, too, has QEMU's, whatever its format.
 func openImage(
-  path: String, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain
+  path: String, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain,
+  lockStyle: LockStyle? = nil
 ) throws(DiskImageError) -> any DiskImage {
   // Whose lock it takes depends on the format.
-  let file = try registry.openFile(path, writable: !options.readOnly, lock: options.lock, style: nil)
-  let chain = try chain.adding(file.identity, path: path)
+  let writable = !options.readOnly && options.snapshot == nil
+  let file = try registry.openFile(path, writable: writable, lock: options.lock, style: nil)
+  return try openImage(
+    file, options: options, registry: registry, engine: engine, chain: chain, lockStyle: lockStyle)
+}
+
+/// As `openImage(path:)`, of a file that is open and has no lock yet.
+func openImage(
+  _ file: ImageFile, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain,
+  lockStyle: LockStyle? = nil
+) throws(DiskImageError) -> any DiskImage {
+  let chain = try chain.adding(file.identity, path: file.path)
   let format: ImageFormat
   if let named = options.format {
     format = named
@@ -46,13 +64,18 @@ func openImage(
     format = try Probe.format(of: file, engine: engine)
   }
   if options.lock {
-    do throws(BlockIOError) { try file.lock(format.lockStyle) } catch { throw .file(error) }
+    do throws(BlockIOError) { try file.lock(lockStyle ?? format.lockStyle) } catch { throw .file(error) }
+  }
+  if let snapshot = options.snapshot, format != .qcow2 {
+    throw .qcow2(path: file.path, .snapshotUnknown(snapshot))
   }
   switch format {
   case .raw:
     return RawDisk(file, readOnly: options.readOnly, wasGuessed: options.format == nil, engine: engine)
   case .umlCOW:
     return try UMLCOW.open(file, options: options, registry: registry, engine: engine, chain: chain)
+  case .qcow2:
+    return try QCOW2.open(file, options: options, registry: registry, engine: engine, chain: chain)
   }
 }
 
@@ -61,6 +84,7 @@ extension ImageFormat {
   package var lockStyle: LockStyle {
     switch self {
     case .raw, .umlCOW: .uml
+    case .qcow2: .qemu
     }
   }
 }

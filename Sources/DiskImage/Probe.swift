@@ -5,6 +5,7 @@ package import BlockIO
 package enum ImageFormat: String, CaseIterable, Sendable {
   case raw
   case umlCOW = "uml-cow"
+  case qcow2
 }
 
 /// Guesses formats from the first bytes of a file.
@@ -23,7 +24,9 @@ package enum Probe {
 
   static func examine(_ bytes: [UInt8]) -> Finding {
     if UMLCOW.Header.looksLikeOne(bytes) { return .format(.umlCOW) }
-    if bytes.starts(with: [0x51, 0x46, 0x49, 0xfb]) { return .unsupported("qcow2") }
+    if bytes.starts(with: QCOW2.magic) {
+      return bytes[4...].starts(with: [0, 0, 0, 1]) ? .unsupported("qcow") : .format(.qcow2)
+    }
     return .format(.raw)
   }
 

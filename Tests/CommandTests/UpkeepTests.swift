@@ -57,7 +57,7 @@ import Testing
     #expect(try folder.bytes("a.cow") == before)
     let json = try object(try folder.ttblk("repair", "--json", "--dry-run", "--all", "a.cow"))
     #expect((json["repaired"] as? [Any])?.count == 2 && json["saved"] is NSNull)
-    #expect(try folder.ttblk("repair", "base").failed(3, "only a UML COW file"))
+    #expect(try folder.ttblk("repair", "base").failed(3, "nothing that could be repaired"))
     #expect(try folder.ttblk("repair", "absent").failed(3, "'absent'"))
     try folder.putOld("old.cow", version: 2)
     #expect(try folder.ttblk("repair", "old.cow").failed(3, "ttblk image upgrade"))

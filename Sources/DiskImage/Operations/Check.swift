@@ -15,7 +15,7 @@ package struct Finding: Equatable, Sendable {
 
   /// What it is about.
   package enum Kind: String, Sendable {
-    case header, truncated, short, excess, version
+    case header, references, truncated, short, excess, version
     case strayBits = "stray-bits"
     case padding
     case mixedPages = "mixed-pages"
@@ -82,6 +82,8 @@ package enum Check {
     let findings: [Finding]
     switch format {
     case .raw: findings = checkRaw(file)
+    case .qcow2:
+      findings = try QCOW2.findings(of: file, lock: false, registry: registry, engine: engine)
     case .umlCOW:
       findings = try UMLCOW.check(
         file, options: options, registry: registry, engine: engine, progress: progress)

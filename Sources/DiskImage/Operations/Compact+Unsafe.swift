@@ -31,6 +31,11 @@ package enum Compact {
     let before = try allocated(file)
     switch format {
     case .raw: try compactRaw(file, engine: engine, progress: progress)
+    case .qcow2:
+      try QCOW2.compact(file, registry: registry, engine: engine, progress: progress)
+      let after: FileStatus
+      do throws(BlockIOError) { after = try registry.status(of: path) } catch { throw .file(error) }
+      return Outcome(before: before, after: after.allocated)
     case .umlCOW: try UMLCOW.compact(file, registry: registry, engine: engine, progress: progress)
     }
     return Outcome(before: before, after: try allocated(file))

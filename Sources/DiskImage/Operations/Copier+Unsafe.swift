@@ -36,11 +36,30 @@ struct Copier: ~Copyable {
 
   /// Copies a range; nil stands for the whole disk.
   func copy(_ range: Range<UInt64>? = nil, to sink: inout some CopySink) throws(DiskImageError) {
+    _ = try copy(range, ownOnly: false, to: &sink)
+  }
+
+  /// Copies what the image has of its own, not from its backing image.
+  /// - Returns: how many bytes of the disk that are.
+  func copyOwn(to sink: inout some CopySink) throws(DiskImageError) -> UInt64 {
+    try copy(nil, ownOnly: true, to: &sink)
+  }
+
+  private func copy(
+    _ range: Range<UInt64>?, ownOnly: Bool, to sink: inout some CopySink
+  ) throws(DiskImageError) -> UInt64 {
+    var count: UInt64 = 0
     var cursor = ExtentCursor(image, range: range, holeSearchMin: Limits.holeSearchMin)
     // Neighbouring pieces of data are read together, however many files they come from.
     var pending: Range<UInt64>?
     while let extent = try cursor.next() {
-      if extent.isZero {
+      let isOwn = extent.segment.depth == 0 && extent.segment.isAllocated
+      if isOwn { count += extent.segment.count }
+      if ownOnly, !isOwn {
+        try move(pending, to: &sink)
+        pending = nil
+        try progress.advance(by: extent.segment.count)
+      } else if extent.isZero {
         try move(pending, to: &sink)
         pending = nil
         try sink.zero(extent.range)
@@ -56,6 +75,7 @@ struct Copier: ~Copyable {
       }
     }
     try move(pending, to: &sink)
+    return count
   }
 
   private func move(_ range: Range<UInt64>?, to sink: inout some CopySink) throws(DiskImageError) {

@@ -48,14 +48,23 @@ package struct OutputFile: ~Copyable {
   /// - Parameter model: a file whose contents it will have: it gets its permissions, so that nobody reads
   ///   there what he may not read here. Without one everybody may read it, as the umask allows.
   package func create(like model: ImageFile? = nil) throws(DiskImageError) {
+    try fill(like: model) { (_, _) throws(LinuxError) in }
+  }
+
+  /// Makes the file under its temporary name, and lets `body` write to it.
+  func fill(
+    like model: ImageFile? = nil,
+    _ body: (_ file: borrowing Descriptor, _ name: String) throws(LinuxError) -> Void
+  ) throws(DiskImageError) {
     let permissions: mode_t
     do throws(BlockIOError) { permissions = try model?.permissions() ?? 0o644 } catch { throw .file(error) }
     do throws(LinuxError) {
-      let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
+      let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
       let file = Descriptor(
         owning: try retrying("create", temporary) { open(temporary, flags, permissions | S_IWUSR | S_IRUSR) })
       // Not less than the model has, either, whatever the umask is.
       if model != nil { fchmod(file.rawValue, permissions | S_IWUSR | S_IRUSR) }
+      try body(file, temporary)
     } catch { throw .system(error) }
   }
 
@@ -95,6 +104,21 @@ func synchronize(_ path: String) throws(LinuxError) {
   let file = Descriptor(owning: try retrying("open", path) { open(path, O_RDONLY | O_CLOEXEC) })
   // A file system whose folders cannot be synchronised keeps its names its own way.
   if fsync(file.rawValue) != 0, errno != EINVAL { throw LinuxError("fsync", path) }
+}
+
+/// Writes an array to a place in a new file.
+func write(
+  _ bytes: [UInt8], at offset: UInt64, to file: borrowing Descriptor, _ name: String
+) throws(LinuxError) {
+  var done = 0
+  while done < bytes.count {
+    done += try retrying("write", name) {
+      bytes.withUnsafeBytes {
+        pwrite(
+          file.rawValue, $0.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset) + off_t(done))
+      }
+    }
+  }
 }
 
 /// Removes temporary files of this output whose process is gone.

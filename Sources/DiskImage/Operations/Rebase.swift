@@ -16,7 +16,7 @@ package enum Rebase {
   /// It may be interrupted at any moment, also by a loss of power, and be called again: until the end the
   /// image stands on its old backing file, and then on the new one.
   /// - Parameters:
-  ///   - backing: as long as the old one.
+  ///   - backing: of a UML COW file as long as the old one; empty gives a qcow2 file none.
   ///   - unsafe: change only what the header says, and trust that the new file has the same contents. The old
   ///     one need not exist any more.
   package static func run(
@@ -25,6 +25,11 @@ package enum Rebase {
   ) throws(DiskImageError) -> Outcome {
     let (file, format) = try openOperationFile(
       path, format: nil, writable: true, registry: registry, engine: engine)
+    if format == .qcow2 {
+      return try QCOW2.rebase(
+        file, backing: backing, format: backingFormat, unsafe: unsafe, registry: registry, engine: engine,
+        progress: progress)
+    }
     guard format == .umlCOW else {
       throw .unsuitable(path: path, reason: "is \(format.rawValue) and has no backing file to change")
     }

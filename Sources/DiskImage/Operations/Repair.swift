@@ -41,9 +41,12 @@ package enum Repair {
   ) throws(DiskImageError) -> Outcome {
     let (file, format) = try openOperationFile(
       path, format: format, writable: !options.dryRun, registry: registry, engine: engine)
+    if format == .qcow2 {
+      return try QCOW2.repair(
+        file, options: options, savingTo: saved, registry: registry, engine: engine)
+    }
     guard format == .umlCOW else {
-      throw .unsuitable(
-        path: path, reason: "is \(format.rawValue): only a UML COW file has something to repair here")
+      throw .unsuitable(path: path, reason: "is raw: it has nothing that could be repaired")
     }
     return try UMLCOW.repair(
       file, options: options, savingTo: saved, registry: registry, engine: engine, progress: progress)
@@ -58,7 +61,8 @@ package enum Repair {
     let (file, format) = try openOperationFile(
       path, format: nil, writable: true, registry: registry, engine: engine)
     guard format == .umlCOW else {
-      throw .unsuitable(path: path, reason: "is \(format.rawValue): nothing of it was ever repaired")
+      throw .unsuitable(
+        path: path, reason: "is \(format.rawValue): only the repair of a UML COW file can be taken back")
     }
     let pieces = try registry.openFile(saved, writable: false, lock: true)
     try UMLCOW.undoRepair(file, from: pieces, registry: registry, engine: engine)

@@ -16,7 +16,7 @@ package enum Resize {
     package let after: UInt64
   }
 
-  /// Gives a raw image another length; what is new reads as zeros.
+  /// Gives a raw or qcow2 image another length; what is new reads as zeros.
   /// - Parameter shrink: whether it may become shorter, and lose what is at its end.
   package static func run(
     path: String, length: Length, shrink: Bool, format: ImageFormat? = nil, registry: FileRegistry,
@@ -24,7 +24,10 @@ package enum Resize {
   ) throws(DiskImageError) -> Outcome {
     let (file, format) = try openOperationFile(
       path, format: format, writable: true, registry: registry, engine: engine)
-    guard format == .raw else { throw .unsuitable(path: path, reason: refusal(format)) }
+    if format == .qcow2 {
+      return try resizeQCOW2(file, length, shrink: shrink, registry: registry, engine: engine)
+    }
+    guard format == .raw else { throw .unsuitable(path: path, reason: refusal) }
     guard !file.isBlockDevice else {
       throw .unsuitable(path: path, reason: "is a block device, which is as long as it is")
     }
@@ -44,9 +47,25 @@ package enum Resize {
     return Outcome(before: file.size, after: after)
   }
 
-  private static func refusal(_ format: ImageFormat) -> String {
-    guard format == .umlCOW else { return "is \(format.rawValue), which cannot be resized yet" }
-    return "is a UML COW file, which is as long as its backing file: merge it into a raw image and resize "
+  private static func resizeQCOW2(
+    _ file: ImageFile, _ length: Length, shrink: Bool, registry: FileRegistry, engine: any BlockEngine
+  ) throws(DiskImageError) -> Outcome {
+    let disk = try QCOW2.open(
+      file, options: ImageOptions(format: .qcow2), registry: registry, engine: engine,
+      chain: try Chain().adding(file.identity, path: file.path))
+    let before = disk.exactSize
+    let after = try target(length, from: before, path: file.path)
+    if after < before, !shrink {
+      throw .unsuitable(
+        path: file.path, reason: "would lose its last \(before - after) bytes: say --shrink to do it")
+    }
+    try disk.resize(to: after, shrinking: shrink)
+    try disk.close()
+    return Outcome(before: before, after: after)
+  }
+
+  private static var refusal: String {
+    "is a UML COW file, which is as long as its backing file: merge it into a raw image and resize "
       + "that, or convert it to another format"
   }
 

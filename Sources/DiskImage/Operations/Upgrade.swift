@@ -28,6 +28,15 @@ package enum Upgrade {
   ) throws(DiskImageError) -> Outcome {
     let (file, format) = try openOperationFile(
       path, format: nil, writable: output == nil, registry: registry, engine: engine)
+    if format == .qcow2 {
+      guard output == nil else {
+        throw .unsuitable(path: path, reason: "is qcow2: it is upgraded in place, or converted to a new file")
+      }
+      let version = try QCOW2.readHeader(file, engine: engine).version
+      guard version < 3 else { return Outcome(version: "\(version)", output: nil, kept: nil) }
+      try QCOW2.upgrade(path: path, lock: false, registry: registry, engine: engine)
+      return Outcome(version: "\(version)", output: path, kept: nil)
+    }
     guard format == .umlCOW else {
       throw .unsuitable(
         path: path, reason: "is \(format.rawValue): only UML COW files have old versions here")

@@ -1,5 +1,6 @@
 // Making a COW file.
 package import BlockIO
+import CLinux
 import Glibc
 import Linux
 
@@ -11,16 +12,22 @@ extension UMLCOW {
   /// was made is removed if anything fails.
   /// - Parameters:
   ///   - format: of the backing file, where it is known.
+  ///   - full: take the space of the whole disk at once, so that no later write finds the file system full.
   ///   - force: accept a backing file so small that UML's ubd would die of it.
   package static func create(
-    path: String, backing: String, format: ImageFormat? = nil, force: Bool = false, registry: FileRegistry,
+    path: String, backing: String, format: ImageFormat? = nil, force: Bool = false, full: Bool = false,
+    registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
     var output = try OutputFile(path: path)
     let header = try makeHeader(
       backing: backing, format: format, force: force, registry: registry, engine: engine)
-    try output.create()
-    do throws(LinuxError) { try fill(output.temporary, header) } catch { throw .system(error) }
+    try output.fill { (file, name) throws(LinuxError) in
+      let size = try putHeader(header, to: file, name)
+      if full {
+        _ = try retrying("fallocate", name) { CLinux_fallocate_keep_size(file.rawValue, 0, Int64(size)) }
+      }
+    }
     try output.publish()
   }
 
@@ -69,20 +76,17 @@ extension UMLCOW {
     return real == "/" ? "/\(name)" : "\(real)/\(name)"
   }
 
-  static func fill(_ path: String, _ header: Header) throws(LinuxError) {
+  /// Writes a header, and gives the file the length of its data.
+  /// - Returns: that length.
+  @discardableResult
+  static func putHeader(
+    _ header: Header, to file: borrowing Descriptor, _ name: String
+  ) throws(LinuxError) -> Int64 {
     guard let geometry = try? header.geometry(),
-      let size = off_t(exactly: geometry.dataOffset + header.backingSize)
-    else { throw LinuxError("ftruncate", path, code: EFBIG) }
-    let file = Descriptor(owning: try retrying("open", path) { Glibc.open(path, O_WRONLY | O_CLOEXEC) })
-    let bytes = header.encoded()
-    var done = 0
-    while done < bytes.count {
-      done += try retrying("write", path) {
-        bytes.withUnsafeBytes {
-          pwrite(file.rawValue, $0.baseAddress.map { $0 + done }, bytes.count - done, off_t(done))
-        }
-      }
-    }
-    _ = try retrying("ftruncate", path) { ftruncate(file.rawValue, size) }
+      let size = Int64(exactly: geometry.dataOffset + header.backingSize)
+    else { throw LinuxError("ftruncate", name, code: EFBIG) }
+    try write(header.encoded(), at: 0, to: file, name)
+    _ = try retrying("ftruncate", name) { ftruncate(file.rawValue, off_t(size)) }
+    return size
   }
 }

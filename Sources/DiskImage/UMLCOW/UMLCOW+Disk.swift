@@ -34,15 +34,15 @@ extension UMLCOW {
       byteCount: 2 * Int(Limits.pageSize), alignment: 4096)
 
     init(
-      header: Header, geometry: Geometry, overlay: ImageFile, backing: any DiskImage, readOnly: Bool,
-      warnings: [String], engine: any BlockEngine
-    ) throws(LinuxError) {
-      bitmap = try Bitmap(geometry)
-      self.header = header
-      self.geometry = geometry
+      _ opened: Opened, backing: any DiskImage, readOnly: Bool, warnings: [String] = [],
+      engine: any BlockEngine
+    ) throws(DiskImageError) {
+      do throws(LinuxError) { bitmap = try Bitmap(opened.geometry) } catch { throw .system(error) }
+      header = opened.header
+      geometry = opened.geometry
       self.engine = engine
-      path = overlay.path
-      files = [overlay] + backing.files
+      path = opened.overlay.path
+      files = [opened.overlay] + backing.files
       self.backing = backing
       self.warnings = warnings + backing.warnings
       isReadOnly = readOnly
@@ -78,6 +78,7 @@ extension UMLCOW {
       guard let file = files.first else { return }
       files = []
       backing = nil
+      reader.forgetDecompressed()
       try writeBack(file)
     }
 

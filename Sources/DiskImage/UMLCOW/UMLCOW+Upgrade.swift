@@ -25,8 +25,7 @@ extension UMLCOW {
     var output = try OutputFile(
       path: path ?? file.path, replacing: path == nil,
       inputs: path == nil ? image.files.map(\.identity) : old.files.map(\.identity))
-    try output.create(like: file)
-    do throws(LinuxError) { try fill(output.temporary, header) } catch { throw .system(error) }
+    try output.fill(like: file) { (file, name) throws(LinuxError) in try putHeader(header, to: file, name) }
     do {
       let target = try registry.openFile(output.temporary, writable: true, lock: false)
       let new = try open(

@@ -23,8 +23,10 @@ enum ByteText {
 }
 
 /// A number of bytes on the command line: `1048576`, `64k`, `10M`, `4GiB`; units are powers of 1024.
-struct ByteCount: ExpressibleByArgument {
+struct ByteCount: ExpressibleByArgument, Decodable {
   let bytes: UInt64
+
+  init(bytes: UInt64) { self.bytes = bytes }
 
   init?(argument: String) {
     let digits = argument.prefix { $0.isNumber }
@@ -37,4 +39,6 @@ struct ByteCount: ExpressibleByArgument {
     guard !overflow else { return nil }
     bytes = product
   }
+
+  var defaultValueDescription: String { String(bytes) }
 }

@@ -7,9 +7,10 @@ struct ImageCommand: ParsableCommand {
     commandName: "image",
     abstract: "Make disk images, look at them, and keep them in order.",
     subcommands: [
-      ImageCreateCommand.self, ImageInfoCommand.self,
-      ImageCheckCommand.self, ImageRepairCommand.self, ImageRestampCommand.self,
-      ImageRebaseCommand.self, ImageSnapshotCommand.self, ImageCompactCommand.self, ImageUpgradeCommand.self,
+      ImageCreateCommand.self, ImageInfoCommand.self, ImageMapCommand.self, ImageCheckCommand.self,
+      ImageRepairCommand.self, ImageCompareCommand.self, ImageDiffCommand.self, ImageMergeCommand.self,
+      ImageCommitCommand.self, ImageConvertCommand.self, ImageRebaseCommand.self, ImageRestampCommand.self,
+      ImageSnapshotCommand.self, ImageCompactCommand.self, ImageUpgradeCommand.self,
       ImageResizeCommand.self,
     ])
 }

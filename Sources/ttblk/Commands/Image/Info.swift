@@ -9,8 +9,8 @@ struct ImageInfoCommand: ParsableCommand {
     commandName: "info",
     abstract: "Say what a disk image is.",
     discussion: """
-      Takes no lock and changes nothing; also of an image that is in use. Ends with 3 when the image cannot \
-      be opened as it is, after saying why and what to do.
+      Takes no lock and changes nothing; also of an image that is in use. Ends with 3 when the image \
+      cannot be opened as it is, after saying why and what to do.
       """)
 
   @Argument(help: "The disk image.", completion: .file())
