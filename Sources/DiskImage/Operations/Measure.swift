@@ -60,7 +60,7 @@ package enum Measure {
     let l2 = clusters(data * 8)
     let l1 = clusters(l2 * 8)
     let counted = 1 + l1 + l2 + data
-    let perBlock = cluster * 8 >> UInt64(refcountOrder)
+    let perBlock = (cluster * 8) >> UInt64(refcountOrder)
     var (blocks, table): (UInt64, UInt64) = (0, 0)
     // Counts count themselves, too: until nothing more is needed.
     while true {

@@ -61,7 +61,7 @@ package struct OutputFile: ~Copyable {
     do throws(LinuxError) {
       let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
       let file = Descriptor(
-        owning: try retrying("create", temporary) { open(temporary, flags, permissions | S_IWUSR | S_IRUSR) })
+        owning: try retrying("create", path) { open(temporary, flags, permissions | S_IWUSR | S_IRUSR) })
       // Not less than the model has, either, whatever the umask is.
       if model != nil { fchmod(file.rawValue, permissions | S_IWUSR | S_IRUSR) }
       try body(file, temporary)
