@@ -104,7 +104,7 @@ import Testing
     let disk = try openQCOW2(scratch, registry, engine: engine)
     var model = Model(bytes: start, random: RandomStream(seed: seed, name: "qcow2 space"))
     var failures = 0
-    for _ in 0..<80 {
+    for _ in 0..<50 {
       if model.random.next() % 3 == 0 {
         let operation: BlockOperation = model.random.next() % 4 == 0 ? .zero : .write
         engine.fail(

@@ -16,7 +16,8 @@ extension QCOW2 {
   /// them the mark "corrupt". At every moment the file is no worse than before.
   /// - Returns: what was found, and what is left.
   package static func repair(
-    path: String, _ repair: Repair, lock: Bool = true, registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
+    path: String, _ repair: Repair, lock: Bool = true, registry: FileRegistry,
+    engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) -> (before: CheckReport, after: CheckReport) {
     let file = try registry.openFile(path, writable: true, lock: lock, style: .qemu)
     var checker = try Checker(file, engine: engine)
