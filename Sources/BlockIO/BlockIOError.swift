@@ -48,5 +48,5 @@ package enum BlockIOError: Error, Equatable, CustomStringConvertible {
 
 /// The operations of an engine, by the name that messages use.
 package enum BlockOperation: String, Sendable {
-  case read, write, synchronize, zero
+  case read, write, synchronize, zero, resize, reserve
 }

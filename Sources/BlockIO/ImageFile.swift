@@ -62,6 +62,53 @@ package final class ImageFile {
     return result == 0 ? 0 : errno
   }
 
+  /// Makes a range the same blocks as those of another file, until either is written (`FICLONERANGE`); a
+  /// count of 0 stands for all up to the end.
+  /// - Returns: whether the file system could.
+  package func share(_ source: ImageFile, at offset: UInt64, count: UInt64, to target: UInt64) -> Bool {
+    CLinux_clone_range(descriptor.rawValue, source.descriptor.rawValue, offset, count, target) == 0
+  }
+
+  /// Asks the kernel to begin to write a range to the medium (`sync_file_range(2)`); nothing is waited for,
+  /// and nothing is promised.
+  package func startWriteBack(_ range: Range<UInt64>) {
+    CLinux_start_writeback(
+      descriptor.rawValue, Int64(clamping: range.lowerBound),
+      Int64(clamping: range.upperBound - range.lowerBound))
+  }
+
+  /// Takes the space of a range, whose holes then read as zeros and need none any more (`fallocate(2)`).
+  package func reserve(_ range: Range<UInt64>) throws(BlockIOError) {
+    guard !range.isEmpty else { return }
+    let count = range.upperBound - range.lowerBound
+    do throws(LinuxError) {
+      _ = try retrying("fallocate", path) {
+        CLinux_fallocate_keep_size(
+          descriptor.rawValue, Int64(clamping: range.lowerBound), Int64(clamping: count))
+      }
+    } catch {
+      throw .transfer(.reserve, path: path, offset: range.lowerBound, count: count, code: error.code)
+    }
+  }
+
+  /// Sets the time of the last change of the contents, in seconds since 1970 (`futimens(2)`).
+  package func setModified(_ seconds: Int64) throws(BlockIOError) {
+    let times = [timespec(tv_sec: 0, tv_nsec: CLinux_omit_time), timespec(tv_sec: Int(seconds), tv_nsec: 0)]
+    do throws(LinuxError) {
+      _ = try retrying("futimens", path) { futimens(descriptor.rawValue, times) }
+    } catch { throw .cannotOpen(error) }
+  }
+
+  /// Makes the file this long (`ftruncate(2)`); `size` keeps what it was when the file was opened.
+  package func setLength(_ length: UInt64) throws(BlockIOError) {
+    guard let length = Int64(exactly: length) else {
+      throw .outOfRange(path: path, offset: 0, count: length)
+    }
+    do throws(LinuxError) {
+      _ = try retrying("ftruncate", path) { ftruncate(descriptor.rawValue, off_t(length)) }
+    } catch { throw .transfer(.resize, path: path, offset: 0, count: UInt64(length), code: error.code) }
+  }
+
   /// Takes a lock that other programs see: to write what is writable, to read what is not.
   package func lock(_ style: LockStyle) throws(BlockIOError) {
     guard !isLocked else { return }

@@ -82,6 +82,10 @@ int CLinux_fallocate_punch_hole(int descriptor, int64_t offset, int64_t length) 
   return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
+int CLinux_fallocate_keep_size(int descriptor, int64_t offset, int64_t length) {
+  return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
 int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length) {
   return fallocate(descriptor, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
@@ -89,6 +93,16 @@ int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length) 
 int64_t CLinux_seek_data(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_DATA); }
 
 int64_t CLinux_seek_hole(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_HOLE); }
+
+int CLinux_clone_range(int target, int source, uint64_t offset, uint64_t count, uint64_t to) {
+  struct file_clone_range range = {.src_fd = source, .src_offset = offset, .src_length = count, .dest_offset = to};
+  return ioctl(target, FICLONERANGE, &range) == 0 ? 0 : errno;
+}
+
+void CLinux_start_writeback(int descriptor, int64_t offset, int64_t count) {
+  int ignored = sync_file_range(descriptor, offset, count, SYNC_FILE_RANGE_WRITE);
+  (void)ignored;
+}
 
 ssize_t CLinux_take_count(int descriptor, uint64_t *count) {
   struct iovec part = {.iov_base = count, .iov_len = sizeof *count};

@@ -53,6 +53,17 @@ package protocol DiskImage: AnyObject {
 }
 
 extension DiskImage {
+  /// Fills an array from the start of the disk.
+  func readStart(into bytes: inout [UInt8]) throws(DiskImageError) {
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(DiskImageError) in
+      // SAFETY: the part is the array, which outlives the call.
+      var part = iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
+      try withUnsafePointer(to: &part) { (pointer) throws(DiskImageError) in
+        try read(at: 0, into: UnsafeBufferPointer(start: pointer, count: 1))
+      }
+    }
+  }
+
   /// One word for messages: `raw`, `uml-cow`.
   package var formatName: String { format.rawValue }
 
@@ -128,6 +139,31 @@ package enum Limits {
   static let bitmapPagesResident = 256
   /// Zeroes and discards proceed in steps of this many bytes.
   static let zeroBytesPerStep: UInt64 = 1 << 30
+  /// Plans of whole disks: how much is asked for at first, at least and at most, and which numbers of pieces
+  /// make it more or less.
+  static let planStepStart: UInt64 = 256 << 20
+  static let planStepMin: UInt64 = 64 << 20
+  static let planStepMax: UInt64 = 1 << 44
+  static let planSegmentsFew = 16
+  static let planSegmentsMany = 16384
+  /// How many bytes are copied by one read: fewer than a processor's own cache has.
+  static let copyBytesPerStep = 256 << 10
+  /// Pieces of a file that are shorter are read, not searched for holes.
+  static let holeSearchMin: UInt64 = 1 << 20
+  /// Zeros are left out in blocks of this many bytes.
+  static let zeroBlock = 4096
+  /// Shorter pieces are copied, not shared with the file they come from.
+  static let shareMin: UInt64 = 1 << 20
+  /// How many bytes of clusters are compressed side by side.
+  static let compressionBatchBytes = 4 << 20
+  /// How many bytes are complete before the medium begins with them.
+  static let writeBackStep: UInt64 = 16 << 20
   /// Zeros that must be written are written in pieces of this many bytes.
   static let zeroBytesPerWrite = 65536
+  /// How many places of each kind of finding a check names.
+  static let placesListed = 8
+  /// What file systems allocate: no smaller piece of a file is worth a hole.
+  static let fileBlock: UInt64 = 4096
+  /// What a disk writes as a whole even when its power goes.
+  static let atomicWrite = 512
 }

@@ -48,6 +48,14 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
   case backingTimeUnrepresentable(backing: String, time: Int64)
   /// A backing path too long for a header.
   case pathTooLong(path: String, bytes: Int)
+  /// An output that is one of the files it is made from.
+  case outputIsInput(path: String)
+  /// Whoever started the operation stopped it.
+  case interrupted
+  /// A COW file whose commit into its backing file was interrupted.
+  case commitUnfinished(path: String)
+  /// An operation that this image cannot take part in; the reason says why, and what to do.
+  case unsuitable(path: String, reason: String)
   /// A file that would be overwritten.
   case exists(path: String)
   /// A guest wrote the beginning of another format to a disk whose format was guessed.
@@ -99,6 +107,14 @@ package enum DiskImageError: Error, Equatable, CustomStringConvertible {
         + "run: touch \(shellQuoted(backing))"
     case .pathTooLong(let path, let bytes):
       return "the path '\(path)' has \(bytes) bytes, a header holds \(Limits.backingPathBytesMax)"
+    case .outputIsInput(let path):
+      return "'\(path)' is read to make the output, and cannot be the output: choose another name"
+    case .interrupted:
+      return "stopped before it was done; nothing is lost: the same command goes on or begins again"
+    case .commitUnfinished(let path):
+      return "the commit of '\(path)' into its backing file is not finished, and nothing is lost: "
+        + "run: ttblk image commit \(shellQuoted(path))"
+    case .unsuitable(let path, let reason): return "'\(path)' \(reason)"
     case .exists(let path): return "'\(path)' exists already: choose another name, or remove it"
     case .wouldChangeFormat(let path):
       return "a write to '\(path)' would make it look like another format: open it with the format raw"

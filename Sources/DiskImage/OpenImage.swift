@@ -14,6 +14,8 @@ package struct ImageOptions: Sendable {
   package var backing: String?
   /// An internal snapshot to show, by id or name, read-only; qcow2 only.
   package var snapshot: String?
+  /// Whether the backing image is opened for writing, too: for those who write to it.
+  var writesBacking = false
 
   /// Options with these values; the defaults guess, write and lock.
   package init(
@@ -45,7 +47,16 @@ func openImage(
   // Whose lock it takes depends on the format.
   let writable = !options.readOnly && options.snapshot == nil
   let file = try registry.openFile(path, writable: writable, lock: options.lock, style: nil)
-  let chain = try chain.adding(file.identity, path: path)
+  return try openImage(
+    file, options: options, registry: registry, engine: engine, chain: chain, lockStyle: lockStyle)
+}
+
+/// As `openImage(path:)`, of a file that is open and has no lock yet.
+func openImage(
+  _ file: ImageFile, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain,
+  lockStyle: LockStyle? = nil
+) throws(DiskImageError) -> any DiskImage {
+  let chain = try chain.adding(file.identity, path: file.path)
   let format: ImageFormat
   if let named = options.format {
     format = named
@@ -56,7 +67,7 @@ func openImage(
     do throws(BlockIOError) { try file.lock(lockStyle ?? format.lockStyle) } catch { throw .file(error) }
   }
   if let snapshot = options.snapshot, format != .qcow2 {
-    throw .qcow2(path: path, .snapshotUnknown(snapshot))
+    throw .qcow2(path: file.path, .snapshotUnknown(snapshot))
   }
   switch format {
   case .raw:

@@ -24,6 +24,8 @@ enum ExitCodes: Int32 {
   case guest = 6
   /// The simulation cannot go on: the controller is absent or went, or everybody waits for ever.
   case simulation = 7
+  /// Stopped by a signal at a safe place.
+  case interrupted = 130
   /// The command line or a configuration makes no sense (`EX_USAGE`; ArgumentParser's own).
   case usage = 64
 
@@ -31,7 +33,8 @@ enum ExitCodes: Int32 {
     Exit codes: 0 done; 1 failed; 2 the answer is no (images differ, damage found); 3 the image was refused \
     (missing, damaged, of another format, backing file changed); 4 the image is in use; 5 the file exists \
     already; 6 a guest panicked, hung or ended badly; 7 the simulation cannot go on (no controller, or \
-    everybody waits for ever); 64 wrong usage or configuration.
+    everybody waits for ever); 64 wrong usage or configuration; 130 stopped by a \
+    signal.
     """
 }
 
@@ -65,6 +68,7 @@ struct CommandFailure: Error {
     case .backingUnavailable(_, _, let error): code(for: error) == .locked ? .locked : .refused
     case .system, .outOfBounds, .readOnly, .closed, .flushFailedBefore, .wouldChangeFormat: .failed
     case .exists: .exists
+    case .interrupted: .interrupted
     default: .refused
     }
   }

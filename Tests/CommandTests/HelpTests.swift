@@ -6,6 +6,10 @@ import Testing
   static let subcommands: [(path: [String], option: String)] = [
     (["run"], "--separate"), (["serve"], "--time-travel"), (["controller"], "--clients"),
     (["image", "create"], "--backing"), (["image", "info"], "--json"),
+    (["image", "check"], "--strict"), (["image", "repair"], "--undo"),
+    (["image", "restamp"], "--original"), (["image", "rebase"], "--unsafe"),
+    (["image", "compact"], "--progress"), (["image", "upgrade"], "--output"),
+    (["image", "resize"], "--shrink"), (["image", "snapshot", "list"], "--json"),
     (["bench", "time-travel"], "--requests"),
   ]
 

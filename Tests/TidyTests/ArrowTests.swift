@@ -41,6 +41,8 @@ import Testing
       "Linux", "TimeTravel", "BlockIO", "DiskImage", "VhostUser", "BlockDevice", "VirtioBlock", "Scenario",
       "TestKit", "ttblk",
     ],
+    // Compressing on every processor; nothing of a simulation.
+    "Dispatch": ["DiskImage"],
     "HeapModule": ["Simulation"],
     "Histogram": ["Telemetry"],
     "TOMLKit": ["Scenario"],

@@ -27,10 +27,17 @@ int CLinux_seal_size(int descriptor);
 int CLinux_accept(int socket);
 int CLinux_pipe(int ends[2]);  // both close-on-exec
 int CLinux_fallocate_punch_hole(int descriptor, int64_t offset, int64_t length);
+int CLinux_fallocate_keep_size(int descriptor, int64_t offset, int64_t length);
 int CLinux_fallocate_zero_range(int descriptor, int64_t offset, int64_t length);
 // Extent queries of lseek(2): SEEK_DATA and SEEK_HOLE are GNU extensions too. -1 with ENXIO: no more data.
 int64_t CLinux_seek_data(int descriptor, int64_t offset);
 int64_t CLinux_seek_hole(int descriptor, int64_t offset);
+// FICLONERANGE, an ioctl(2): `count` bytes of `source` at `offset` become those of `target` at `to`. 0, or an errno value.
+int CLinux_clone_range(int target, int source, uint64_t offset, uint64_t count, uint64_t to);
+// sync_file_range(2) with SYNC_FILE_RANGE_WRITE, a GNU extension. A hint: failures do not matter.
+void CLinux_start_writeback(int descriptor, int64_t offset, int64_t count);
+// UTIME_OMIT, a macro with a shift that Swift does not import.
+static const long CLinux_omit_time = (1l << 30) - 2l;
 // O_PATH: names an inode without opening it. Closing such a descriptor drops no POSIX lock, and a FIFO does not block.
 int CLinux_open_reference(const char *path);
 // O_NOATIME, read-only; EPERM for those who neither own the file nor have CAP_FOWNER.

@@ -15,6 +15,20 @@ extension QCOW2 {
       self.path = path
       self.format = format
     }
+
+    /// What a new file at `output` stands on, named as it is from here: the format is looked for unless it is
+    /// known, and a relative path is stored as seen from the new file's folder.
+    package init(
+      _ path: String, format: ImageFormat?, for output: String, registry: FileRegistry,
+      engine: any BlockEngine = SynchronousEngine()
+    ) throws(DiskImageError) {
+      let file = try registry.openFile(path, writable: false, lock: false)
+      if let format { self.format = format } else { self.format = try Probe.format(of: file, engine: engine) }
+      do throws(LinuxError) {
+        let isNear = directoryName(path) == directoryName(output)
+        self.path = isNear ? baseName(path) : path.hasPrefix("/") ? path : try absolutePath(path)
+      } catch { throw .system(error) }
+    }
   }
 
   /// Makes a file of version 3 that holds nothing yet.
@@ -28,7 +42,7 @@ extension QCOW2 {
     backing: Backing? = nil, compression: CompressedCluster.Method = .deflate, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
-    try requireNoFile(path)
+    var output = try OutputFile(path: path)
     guard (Limits.qcow2ClusterBitsMin...Limits.qcow2ClusterBitsMax).contains(clusterBits) else {
       throw .qcow2(path: path, .clusterBits(clusterBits))
     }
@@ -51,10 +65,11 @@ extension QCOW2 {
     if compression != .deflate { header.incompatible = Incompatible.compression }
     try header.setBacking(backing, path: path)
     let layout = try Layout(&header, path: path)
-    try makeFile(path) { (file, name) throws(LinuxError) in
+    try output.fill { (file, name) throws(LinuxError) in
       for (offset, bytes) in layout.pieces { try write(bytes, at: offset, to: file, name) }
       _ = try retrying("ftruncate", name) { ftruncate(file.rawValue, off_t(layout.end)) }
     }
+    try output.publish()
   }
 
   /// Where the parts of a new file are: header, refcount table, refcount blocks, L1 table.

@@ -99,7 +99,8 @@ extension QCOW2 {
     do throws(DiskImageError) {
       let format = try backingFormat(of: header, name, file, options, registry, engine)
       return try openImage(
-        path: name, options: ImageOptions(format: format, readOnly: true, lock: options.lock),
+        path: name,
+        options: ImageOptions(format: format, readOnly: !options.writesBacking, lock: options.lock),
         registry: registry, engine: engine, chain: chain, lockStyle: .qemu)
     } catch .file(let error) {
       throw .backingUnavailable(path: path, backing: name, error)

@@ -3,7 +3,7 @@ package import BlockIO
 
 extension QCOW2 {
   /// What a repair may change.
-  package enum Repair: Sendable {
+  package enum RepairScope: Sendable {
     /// Counts that are too high.
     case leaks
     /// All counts, the flags that follow from them, and the marks "dirty" and "corrupt".
@@ -16,21 +16,21 @@ extension QCOW2 {
   /// them the mark "corrupt". At every moment the file is no worse than before.
   /// - Returns: what was found, and what is left.
   package static func repair(
-    path: String, _ repair: Repair, lock: Bool = true, registry: FileRegistry,
+    path: String, _ scope: RepairScope, lock: Bool = true, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) -> (before: CheckReport, after: CheckReport) {
     let file = try registry.openFile(path, writable: true, lock: lock, style: .qemu)
     var checker = try Checker(file, engine: engine)
     try checker.run()
     let before = checker.report
-    if repair == .all, checker.countsAreWrong {
+    if scope == .all, checker.countsAreWrong {
       try checker.rebuildCounts()
     } else {
       try checker.lowerCounts()
     }
     var after = try Checker(file, engine: engine)
     try after.run()
-    if repair == .all {
+    if scope == .all {
       if after.report.errors > 0 {
         try after.repairCopied()
         after = try Checker(file, engine: engine)

@@ -20,7 +20,7 @@ extension UMLCOW {
     private(set) var dirtyCount = 0
 
     static let pageSize = 4096
-    private static let sectorsPerPage = UInt64(pageSize * 8)
+    static let sectorsPerPage = UInt64(pageSize * 8)
 
     init(_ geometry: Geometry) throws(LinuxError) {
       self.geometry = geometry
@@ -43,6 +43,25 @@ extension UMLCOW {
         loaded[page >> 6] |= 1 << UInt64(page & 63)
         loadedCount += 1
       }
+    }
+
+    /// How many sectors from `first` on, but not beyond `end`, are not in the file because its bitmap has a
+    /// hole there; found without a look at any page of it. 0 where that cannot be told.
+    func emptySpan(from first: UInt64, to end: UInt64, in file: ImageFile) -> UInt64 {
+      guard first < geometry.sectorCount else { return end - first }
+      let page = Int(first / Bitmap.sectorsPerPage)
+      guard !Bitmap.test(loaded, page) else { return 0 }
+      let place = geometry.bitmapOffset + UInt64(page * Bitmap.pageSize)
+      var stop = loaded.count * 64
+      if let data = file.nextData(from: place), data.lowerBound < geometry.bitmapOffset + geometry.bitmapCount
+      {
+        stop = Int(data.lowerBound - geometry.bitmapOffset) / Bitmap.pageSize
+      }
+      stop = nextLoaded(from: page, to: stop)
+      guard stop > page else { return 0 }
+      let last = UInt64(stop) * Bitmap.sectorsPerPage
+      // Where the bits end, "not set" goes on.
+      return (last >= geometry.sectorCount ? end : min(last, end)) - first
     }
 
     /// How many sectors from `first` on, but not beyond `end`, have the same bit as `first`.
@@ -75,7 +94,12 @@ extension UMLCOW {
     }
 
     /// Sets the bits of some sectors, in memory. The bits were loaded.
-    mutating func set(_ sectors: Range<UInt64>) {
+    mutating func set(_ sectors: Range<UInt64>) { change(sectors) { $0 | $1 } }
+
+    /// Clears the bits of some sectors, in memory. The bits were loaded.
+    mutating func clear(_ sectors: Range<UInt64>) { change(sectors) { $0 & ~$1 } }
+
+    private mutating func change(_ sectors: Range<UInt64>, _ body: (UInt64, UInt64) -> UInt64) {
       precondition(sectors.upperBound <= geometry.sectorCount)
       var position = sectors.lowerBound
       while position < sectors.upperBound {
@@ -83,8 +107,9 @@ extension UMLCOW {
         let mask = (UInt64.max >> (64 - (end - position))) << (position & 63)
         let index = Int(position >> 6)
         let old = word(position >> 6)
-        if old & mask != mask {
-          memory.base.storeBytes(of: (old | mask).littleEndian, toByteOffset: index * 8, as: UInt64.self)
+        let new = body(old, mask)
+        if new != old {
+          memory.base.storeBytes(of: new.littleEndian, toByteOffset: index * 8, as: UInt64.self)
           markDirty(index * 8 / Bitmap.pageSize)
         }
         position = end
@@ -132,6 +157,16 @@ extension UMLCOW {
         loaded[index] = dirty[index]
       }
       loadedCount = dirtyCount
+    }
+
+    private func nextLoaded(from first: Int, to end: Int) -> Int {
+      var page = first
+      while page < end {
+        let rest = loaded[page >> 6] >> UInt64(page & 63)
+        if rest != 0 { return min(end, page + rest.trailingZeroBitCount) }
+        page = (page | 63) + 1
+      }
+      return end
     }
 
     private mutating func markDirty(_ page: Int) {

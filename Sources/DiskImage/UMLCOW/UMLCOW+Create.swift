@@ -1,5 +1,6 @@
 // Making a COW file.
 package import BlockIO
+import CLinux
 import Glibc
 import Linux
 
@@ -11,21 +12,23 @@ extension UMLCOW {
   /// was made is removed if anything fails.
   /// - Parameters:
   ///   - format: of the backing file, where it is known.
+  ///   - full: take the space of the whole disk at once, so that no later write finds the file system full.
   ///   - force: accept a backing file so small that UML's ubd would die of it.
   package static func create(
-    path: String, backing: String, format: ImageFormat? = nil, force: Bool = false, registry: FileRegistry,
+    path: String, backing: String, format: ImageFormat? = nil, force: Bool = false, full: Bool = false,
+    registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
-    try requireNoFile(path)
+    var output = try OutputFile(path: path)
     let header = try makeHeader(
       backing: backing, format: format, force: force, registry: registry, engine: engine)
-    try makeFile(path) { (file, name) throws(LinuxError) in
-      guard let geometry = try? header.geometry(),
-        let size = off_t(exactly: geometry.dataOffset + header.backingSize)
-      else { throw LinuxError("ftruncate", name, code: EFBIG) }
-      try write(header.encoded(), at: 0, to: file, name)
-      _ = try retrying("ftruncate", name) { ftruncate(file.rawValue, size) }
+    try output.fill { (file, name) throws(LinuxError) in
+      let size = try putHeader(header, to: file, name)
+      if full {
+        _ = try retrying("fallocate", name) { CLinux_fallocate_keep_size(file.rawValue, 0, Int64(size)) }
+      }
     }
+    try output.publish()
   }
 
   private static func makeHeader(
@@ -35,6 +38,13 @@ extension UMLCOW {
     let image = try openImage(
       path: backing, options: ImageOptions(format: format, readOnly: true), registry: registry, engine: engine
     )
+    return try header(for: image, named: backing, force: force)
+  }
+
+  /// The header of a COW file for an open backing image, by the absolute path that belongs to a name of it.
+  static func header(
+    for image: any DiskImage, named backing: String, force: Bool
+  ) throws(DiskImageError) -> Header {
     let size = image.exactSize
     let status: FileStatus
     do throws(BlockIOError) { status = try image.files[0].status() } catch { throw .file(error) }
@@ -64,5 +74,19 @@ extension UMLCOW {
     defer { free(resolved) }
     let real = String(cString: resolved)
     return real == "/" ? "/\(name)" : "\(real)/\(name)"
+  }
+
+  /// Writes a header, and gives the file the length of its data.
+  /// - Returns: that length.
+  @discardableResult
+  static func putHeader(
+    _ header: Header, to file: borrowing Descriptor, _ name: String
+  ) throws(LinuxError) -> Int64 {
+    guard let geometry = try? header.geometry(),
+      let size = Int64(exactly: geometry.dataOffset + header.backingSize)
+    else { throw LinuxError("ftruncate", name, code: EFBIG) }
+    try write(header.encoded(), at: 0, to: file, name)
+    _ = try retrying("ftruncate", name) { ftruncate(file.rawValue, off_t(size)) }
+    return size
   }
 }

@@ -34,15 +34,15 @@ extension UMLCOW {
       byteCount: 2 * Int(Limits.pageSize), alignment: 4096)
 
     init(
-      header: Header, geometry: Geometry, overlay: ImageFile, backing: any DiskImage, readOnly: Bool,
-      warnings: [String], engine: any BlockEngine
-    ) throws(LinuxError) {
-      bitmap = try Bitmap(geometry)
-      self.header = header
-      self.geometry = geometry
+      _ opened: Opened, backing: any DiskImage, readOnly: Bool, warnings: [String] = [],
+      engine: any BlockEngine
+    ) throws(DiskImageError) {
+      do throws(LinuxError) { bitmap = try Bitmap(opened.geometry) } catch { throw .system(error) }
+      header = opened.header
+      geometry = opened.geometry
       self.engine = engine
-      path = overlay.path
-      files = [overlay] + backing.files
+      path = opened.overlay.path
+      files = [opened.overlay] + backing.files
       self.backing = backing
       self.warnings = warnings + backing.warnings
       isReadOnly = readOnly
@@ -107,17 +107,47 @@ extension UMLCOW {
       let sector = geometry.sectorSize
       let end = (range.upperBound + sector - 1) / sector
       var position = range.lowerBound
-      try load(range)
+      let start = segments.count
       while position < range.upperBound {
-        let first = position / sector
-        let run = bitmap.run(from: first, to: end)
-        let stop = min((first + run.count) * sector, range.upperBound)
-        if run.isSet {
-          segments.append(Segment(.file(0), offset: geometry.dataOffset + position, count: stop - position))
-        } else {
-          try planBacking(position..<stop, ownFiles: 1, into: &segments)
+        var first = position / sector
+        // Requests are short; who asks for more than a page of the bitmap stands for looks at whole disks.
+        if end - first > Bitmap.sectorsPerPage {
+          if bitmap.loadedCount > Limits.bitmapPagesResident { bitmap.releaseClean() }
+          let empty = bitmap.emptySpan(from: first, to: end, in: files[0])
+          if empty > 0 {
+            let stop = min((first + empty) * sector, range.upperBound)
+            try planBacking(position..<stop, ownFiles: 1, into: &segments)
+            position = stop
+            continue
+          }
         }
-        position = stop
+        let last = min(end, (first / Bitmap.sectorsPerPage + 1) * Bitmap.sectorsPerPage)
+        try load(position..<min(last * sector, range.upperBound))
+        while first < last {
+          let run = bitmap.run(from: first, to: last)
+          first += run.count
+          let stop = min(first * sector, range.upperBound)
+          try append(position..<stop, isSet: run.isSet, to: &segments, since: start)
+          position = stop
+        }
+      }
+    }
+
+    /// Appends a run of sectors that are all in this file, or all not; the segments from `start` on are of
+    /// this plan, those before may be of an image above.
+    private func append(
+      _ range: Range<UInt64>, isSet: Bool, to segments: inout [Segment], since start: Int
+    ) throws(DiskImageError) {
+      guard isSet else { return try planBacking(range, ownFiles: 1, into: &segments) }
+      let count = range.upperBound - range.lowerBound
+      let offset = geometry.dataOffset + range.lowerBound
+      // Runs end with the pages of the bitmap, too.
+      if segments.count > start, let last = segments.last, last.source == .file(0), last.depth == 0,
+        last.offset + last.count == offset
+      {
+        segments[segments.count - 1].count += count
+      } else {
+        segments.append(Segment(.file(0), offset: offset, count: count))
       }
     }
 

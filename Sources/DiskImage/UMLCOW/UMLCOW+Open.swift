@@ -21,12 +21,8 @@ extension UMLCOW {
       of: opened, override: options.backing, lock: options.lock, registry: registry, engine: engine,
       chain: chain)
     let warnings = try backingWarnings(of: opened, backing, engine: engine)
-    do throws(LinuxError) {
-      return try Disk(
-        header: header, geometry: opened.geometry, overlay: file, backing: backing,
-        readOnly: options.readOnly, warnings: warnings,
-        engine: engine)
-    } catch { throw .system(error) }
+    return try Disk(
+      opened, backing: backing, readOnly: options.readOnly, warnings: warnings, engine: engine)
   }
 
   /// What UML's own driver sees otherwise than we do, or otherwise than whoever made the file may have meant.
@@ -61,7 +57,7 @@ extension UMLCOW {
 
   /// Old versions lack bits, or keep them where the next UML does not look; other sector sizes are read in
   /// two ways by UML and uml_moo.
-  private static func requireWritable(_ header: Header, path: String) throws(DiskImageError) {
+  static func requireWritable(_ header: Header, path: String) throws(DiskImageError) {
     guard header.version == .v3 else {
       throw .readOnlyFormat(path: path, version: header.version.description)
     }
@@ -115,7 +111,14 @@ extension UMLCOW {
     } catch .file(let error) {
       throw .backingUnavailable(path: path, backing: name, error)
     }
-    try requireMatch(opened.header, path: path, backing: backing, file: file)
+    do throws(DiskImageError) {
+      try requireMatch(opened.header, path: path, backing: backing, file: file)
+    } catch {
+      if case .backingModified = error, try CommitMarker.isSet(in: opened, engine: engine) {
+        throw .commitUnfinished(path: path)
+      }
+      throw error
+    }
     return backing
   }
 

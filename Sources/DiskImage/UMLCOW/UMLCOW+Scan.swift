@@ -6,7 +6,8 @@ extension UMLCOW {
   ///
   /// Bits of sectors that do not exist are cleared: UML may leave anything there. Holes are skipped.
   static func scanBitmap(
-    _ opened: Opened, engine: any BlockEngine, _ body: (_ firstSector: UInt64, _ byte: UInt8) -> Void
+    _ opened: Opened, engine: any BlockEngine,
+    _ body: (_ firstSector: UInt64, _ byte: UInt8) throws(DiskImageError) -> Void
   ) throws(DiskImageError) {
     let geometry = opened.geometry
     let end = geometry.bitmapOffset + geometry.bitmapCount
@@ -23,7 +24,7 @@ extension UMLCOW {
         for index in 0..<Int(count) where bytes[index] != 0 {
           let first = (position - geometry.bitmapOffset + UInt64(index)) * 8
           let byte = bytes[index] & validBits(first, geometry)
-          if byte != 0 { body(first, byte) }
+          if byte != 0 { try body(first, byte) }
         }
         position += count
       }

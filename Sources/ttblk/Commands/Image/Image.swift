@@ -5,8 +5,14 @@ import DiskImage
 struct ImageCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "image",
-    abstract: "Make disk images and look at them.",
-    subcommands: [ImageCreateCommand.self, ImageInfoCommand.self])
+    abstract: "Make disk images, look at them, and keep them in order.",
+    subcommands: [
+      ImageCreateCommand.self, ImageInfoCommand.self, ImageMapCommand.self, ImageCheckCommand.self,
+      ImageRepairCommand.self, ImageCompareCommand.self, ImageDiffCommand.self, ImageMergeCommand.self,
+      ImageCommitCommand.self, ImageConvertCommand.self, ImageRebaseCommand.self, ImageRestampCommand.self,
+      ImageSnapshotCommand.self, ImageCompactCommand.self, ImageUpgradeCommand.self,
+      ImageResizeCommand.self,
+    ])
 }
 
 extension ImageFormat: ExpressibleByArgument {}

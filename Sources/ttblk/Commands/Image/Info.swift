@@ -9,8 +9,8 @@ struct ImageInfoCommand: ParsableCommand {
     commandName: "info",
     abstract: "Say what a disk image is.",
     discussion: """
-      Takes no lock and changes nothing; also of an image that is in use. Ends with 3 when the image cannot \
-      be opened as it is, after saying why and what to do.
+      Takes no lock and changes nothing; also of an image that is in use. Ends with 3 when the image \
+      cannot be opened as it is, after saying why and what to do.
       """)
 
   @Argument(help: "The disk image.", completion: .file())
@@ -50,8 +50,8 @@ extension ImageInfo {
     var rows: [(String, String)] = [
       ("path", path),
       ("format", cow.map { "\(format.rawValue), version \($0.version)" } ?? format.rawValue),
-      ("disk", bytes(virtualSize)),
-      ("file", "\(bytes(fileSize)), occupies \(bytes(fileAllocated))"),
+      ("disk", ByteText.long(virtualSize)),
+      ("file", "\(ByteText.long(fileSize)), occupies \(ByteText.long(fileAllocated))"),
     ]
     if let cow { rows += cow.rows }
     let width = rows.map(\.0.count).max() ?? 0
@@ -88,10 +88,10 @@ extension ImageInfo.COW {
     let offsets = "bitmap at \(bitmapOffset) (\(bitmapBytes) bytes), data at \(dataOffset)"
     var rows: [(String, String)] = [
       ("layout", "\(offsets), sectors of \(sectorSize), alignment \(alignment)"),
-      ("changed", bytes(allocated)),
+      ("changed", ByteText.long(allocated)),
       ("mixed pages", String(mixedPages)),
       ("backing", backingPath),
-      ("backing size", compare(bytes(backingSize), actualBackingSize.map(bytes))),
+      ("backing size", compare(ByteText.long(backingSize), actualBackingSize.map(ByteText.long))),
       ("backing time", compare("@\(backingModified)", actualBackingModified.map { "@\($0)" })),
       ("valid", problem.map { "no: \($0)" } ?? "yes"),
     ]
@@ -103,17 +103,4 @@ extension ImageInfo.COW {
 private func compare(_ expected: String, _ actual: String?) -> String {
   guard let actual else { return "\(expected), now missing" }
   return expected == actual ? expected : "\(expected), now \(actual)"
-}
-
-/// `1060864 (1.0 MiB)`
-private func bytes(_ count: UInt64) -> String {
-  let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
-  guard count >= 1024 else { return "\(count) bytes" }
-  var unit = 0
-  var tenths = count / 1024 * 10 + count % 1024 * 10 / 1024
-  while tenths >= 10240, unit < units.count - 1 {
-    tenths /= 1024
-    unit += 1
-  }
-  return "\(count) bytes (\(tenths / 10).\(tenths % 10) \(units[unit]))"
 }

@@ -1,0 +1,66 @@
+// A disk into its own backing file.
+package import BlockIO
+
+/// Writing what an image has of its own into its backing image, and emptying it.
+package enum Commit {
+  /// What a commit did.
+  package struct Outcome: Equatable, Sendable {
+    /// The file that was written to.
+    package let backing: String
+    /// Bytes of the disk that the image had of its own.
+    package let count: UInt64
+    /// Whether it went on with one that was interrupted.
+    package let wasContinued: Bool
+  }
+
+  /// Commits an image into its backing image, both of which nobody else uses meanwhile.
+  ///
+  /// It may be interrupted at any moment, also by a loss of power, and be called again: the image is refused
+  /// by others until then, and nothing is lost, since the image keeps what it has until the backing image has
+  /// it on the medium.
+  package static func run(
+    path: String, format: ImageFormat? = nil, registry: FileRegistry,
+    engine: any BlockEngine = SynchronousEngine(), progress: Progress
+  ) throws(DiskImageError) -> Outcome {
+    let file = try registry.openFile(path, writable: true, lock: true, style: nil)
+    let found: ImageFormat
+    if let format { found = format } else { found = try Probe.format(of: file, engine: engine) }
+    do throws(BlockIOError) { try file.lock(found.lockStyle) } catch { throw .file(error) }
+    switch found {
+    case .qcow2:
+      return try QCOW2.commit(file, registry: registry, engine: engine, progress: progress)
+    case .umlCOW:
+      return try UMLCOW.commit(file, registry: registry, engine: engine, progress: progress)
+    case .raw:
+      throw .unsuitable(path: path, reason: "is raw and has no backing file: there is nothing to commit")
+    }
+  }
+
+  /// Writes what a disk has of its own into its backing image, and makes it durable.
+  /// - Returns: how many bytes of the disk that are.
+  static func copyOwn(
+    _ disk: any DiskImage, to backing: any DiskImage, engine: any BlockEngine, progress: Progress
+  ) throws(DiskImageError) -> UInt64 {
+    try progress.begin("committing", total: disk.size)
+    let copier = Copier(disk, progress: progress)
+    guard backing.format == .raw, let file = backing.files.first else {
+      var sink = ImageSink(backing, isFresh: false)
+      let count = try copier.copyOwn(to: &sink)
+      try backing.close()
+      return count
+    }
+    try requireNoDisguise(disk, path: backing.path)
+    var sink = RawSink(file, size: backing.exactSize, isFresh: false, engine: engine)
+    let count = try copier.copyOwn(to: &sink)
+    do throws(BlockIOError) { try engine.synchronize(file) } catch { throw .file(error) }
+    return count
+  }
+
+  /// A guest may have written the first bytes of another format; whoever guesses the backing file's format
+  /// would follow them.
+  private static func requireNoDisguise(_ disk: any DiskImage, path: String) throws(DiskImageError) {
+    var bytes = [UInt8](repeating: 0, count: Int(min(disk.size, UInt64(Probe.byteCount))))
+    try disk.readStart(into: &bytes)
+    guard Probe.examine(bytes) == .format(.raw) else { throw .wouldChangeFormat(path: path) }
+  }
+}
