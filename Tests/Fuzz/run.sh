@@ -11,19 +11,18 @@ swift build -c release --sanitize=fuzzer --scratch-path .build-fuzz
 seed_qcow2() {
   command -v qemu-img >/dev/null || return 0
   folder=.build-fuzz/corpus/fuzz-qcow2
-  mkdir -p $folder
-  make="qemu-img create -q -f qcow2 -o cluster_size=512"
-  io="qemu-io -f qcow2"
-  $make $folder/empty 64k
-  $make,compat=0.10 $folder/old 8k && $io -c 'write 0 2k' $folder/old >/dev/null
-  $make $folder/some 16k && $io -c 'write -P 3 1k 3k' -c 'write -z 6k 1k' -c 'write -c 8k 512' $folder/some >/dev/null
-  $make,compression_type=zstd $folder/zstd 16k && $io -c 'write -c 8k 512' $folder/zstd >/dev/null
-  $make,refcount_bits=1 $folder/narrow 16k && $io -c 'write 0 1k' $folder/narrow >/dev/null
-  $make,refcount_bits=64 $folder/wide 16k && $io -c 'write 0 1k' $folder/wide >/dev/null
-  $make $folder/snapshot 8k && $io -c 'write 0 1k' $folder/snapshot >/dev/null
-  qemu-img snapshot -c s $folder/snapshot && $io -c 'write 512 1k' $folder/snapshot >/dev/null
-  $make $folder/bitmap 8k && qemu-img bitmap --add $folder/bitmap b
-  $make -F raw -b /dev/null $folder/backing 8k 2>/dev/null || true
+  mkdir -p "$folder"
+  make() { qemu-img create -q -f qcow2 -o "cluster_size=512$3" "$folder/$1" "$2"; }
+  io() { qemu-io -f qcow2 "$@" >/dev/null; }
+  make empty 64k ''
+  make old 8k ,compat=0.10 && io -c 'write 0 2k' "$folder/old"
+  make some 16k '' && io -c 'write -P 3 1k 3k' -c 'write -z 6k 1k' -c 'write -c 8k 512' "$folder/some"
+  make zstd 16k ,compression_type=zstd && io -c 'write -c 8k 512' "$folder/zstd"
+  make narrow 16k ,refcount_bits=1 && io -c 'write 0 1k' "$folder/narrow"
+  make wide 16k ,refcount_bits=64 && io -c 'write 0 1k' "$folder/wide"
+  make snapshot 8k '' && io -c 'write 0 1k' "$folder/snapshot"
+  qemu-img snapshot -c s "$folder/snapshot" && io -c 'write 512 1k' "$folder/snapshot"
+  make bitmap 8k '' && qemu-img bitmap --add "$folder/bitmap" b
 }
 seed_qcow2
 for target in ${FUZZ_TARGETS:-fuzz-messages fuzz-chains fuzz-qcow2 fuzz-cow}; do

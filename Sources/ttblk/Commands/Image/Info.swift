@@ -29,7 +29,7 @@ struct ImageInfoCommand: ParsableCommand {
     let options = ImageOptions(format: format, readOnly: true, backing: backing)
     let info = try ImageInfo(path: file, options: options, registry: FileRegistry())
     announce(json ? info.json.indented : info.table)
-    if info.cow?.problem != nil { throw ExitCode(ExitCodes.refused.rawValue) }
+    if info.cow?.problem != nil || info.qcow2?.problem != nil { throw ExitCode(ExitCodes.refused.rawValue) }
   }
 }
 
@@ -43,6 +43,7 @@ extension ImageInfo {
       .init("fileAllocated", .unsigned(fileAllocated)),
     ]
     if let cow { members.append(.init("cow", cow.json)) }
+    if let qcow2 { members.append(.init("qcow2", qcow2.json)) }
     return .object(members)
   }
 
@@ -54,6 +55,7 @@ extension ImageInfo {
       ("file", "\(ByteText.long(fileSize)), occupies \(ByteText.long(fileAllocated))"),
     ]
     if let cow { rows += cow.rows }
+    if let qcow2 { rows += qcow2.rows }
     let width = rows.map(\.0.count).max() ?? 0
     return rows.map { $0 + String(repeating: " ", count: width - $0.count + 2) + $1 }.joined(separator: "\n")
   }
