@@ -38,11 +38,11 @@ extension ImageInfo.QCOW2Details {
       + marks.filter(\.0).map(\.1)
     var rows = [("layout", layout.joined(separator: ", "))]
     if let backingPath {
-      rows.append(("backing", "\(printable(backingPath)) (\(backingFormat ?? "format not recorded"))"))
+      rows.append(("backing", "\(printable(backingPath)) (\(backingFormat.map(printable) ?? "format not recorded"))"))
     }
     if let dataFile { rows.append(("data file", printable(dataFile))) }
     rows += snapshots.map {
-      ("snapshot", "\(printable($0.identifier)) '\(printable($0.name))', \($0.size) bytes, taken @\($0.taken)")
+      ("snapshot", "\(printable($0.identifier)) '\(printable($0.name))', \($0.size) bytes, @\($0.taken)")
     }
     rows.append(("valid", problem.map { "no: \($0)" } ?? "yes"))
     return rows + warnings.map { ("warning", $0) }
