@@ -13,10 +13,20 @@ package struct ImageInfo: Equatable, Sendable {
   package let fileSize: UInt64
   /// Bytes that the file occupies.
   package let fileAllocated: UInt64
+  /// The file and those beneath it, from the top; those that cannot be opened are missing.
+  package let chain: [Link]
   /// Nil for other formats.
   package let cow: COW?
   /// Nil for other formats.
   package let qcow2: QCOW2Details?
+
+  /// A file of the chain.
+  package struct Link: Equatable, Sendable {
+    /// As it was found.
+    package let path: String
+    /// How it is read.
+    package let format: ImageFormat
+  }
 
   /// What is known of a COW file.
   package struct COW: Equatable, Sendable {
@@ -73,6 +83,7 @@ package struct ImageInfo: Equatable, Sendable {
     self.format = format
     fileSize = status.size
     fileAllocated = status.allocated
+    chain = ImageInfo.chain(path, format, options, registry, engine)
     switch format {
     case .raw:
       virtualSize = status.size.roundedUp(to: Limits.sectorSize) ?? status.size
@@ -89,6 +100,28 @@ package struct ImageInfo: Equatable, Sendable {
       cow = try COW(opened, override: options.backing, registry: registry, engine: engine)
       qcow2 = nil
     }
+  }
+}
+
+extension ImageInfo {
+  /// Why the disk cannot be opened, with the remedy; nil when it can.
+  package var problem: String? { cow?.problem ?? qcow2?.problem }
+
+  private static func chain(
+    _ path: String, _ format: ImageFormat, _ options: ImageOptions, _ registry: FileRegistry,
+    _ engine: any BlockEngine
+  ) -> [Link] {
+    var options = options
+    options.format = format
+    options.readOnly = true
+    options.lock = false
+    var links: [Link] = []
+    var image = try? openImage(path: path, options: options, registry: registry, engine: engine)
+    while let one = image {
+      links.append(Link(path: one.path, format: one.format))
+      image = one.backing
+    }
+    return links.isEmpty ? [Link(path: path, format: format)] : links
   }
 }
 

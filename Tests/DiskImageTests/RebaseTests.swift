@@ -186,6 +186,20 @@ private let hasTools = access("/usr/bin/uml_moo", X_OK) == 0
     #expect(throws: DiskImageError.self) { try restamp(.word) }
   }
 
+  @Test("a file whose commit is under way goes on with that, and accepts no other time") func unfinished()
+    throws
+  {
+    _ = start(seed: 0)
+    do {
+      let file = try registry.open(scratch.file("cow"), writable: true)
+      let engine = SynchronousEngine()
+      try UMLCOW.CommitMarker.set(in: try UMLCOW.readHeader(file, engine: engine), engine: engine)
+    }
+    touch(scratch.file("base"), 42)
+    #expect(throws: DiskImageError.commitUnfinished(path: scratch.file("cow"))) { try restamp(.word) }
+    #expect(throws: DiskImageError.commitUnfinished(path: scratch.file("cow"))) { try rebase() }
+  }
+
   @Test("the power may go at any moment of a restamp") func restampPower() throws {
     var sample = start(seed: 2)
     try cutPowerEverywhere(

@@ -136,6 +136,25 @@ import Testing
     }
   }
 
+  @Test("noise in what was saved never ends badly") func noise() throws {
+    let sample = sample(seed: 0)
+    start(sample)
+    _ = try repair()
+    let (after, saved) = (readFile(scratch.file("cow")), readFile(scratch.file("saved")))
+    for seed in UInt64(0)..<150 {
+      var random = RandomStream(seed: seed, name: "noise")
+      var bad = saved
+      for _ in 0..<1 + random.next() % 3 {
+        let place = random.next() % 3 == 0 ? random.next() % 24 : random.next() % UInt64(bad.count)
+        bad[Int(place)] = UInt8(truncatingIfNeeded: random.next())
+      }
+      writeFile(scratch.file("bad"), bad)
+      writeFile(scratch.file("cow"), after)
+      try? Repair.undo(path: scratch.file("cow"), from: scratch.file("bad"), registry: registry)
+      #expect(status(of: scratch.file("cow")).st_size == after.count)
+    }
+  }
+
   @Test("undo is refused once somebody wrote to the image, and not if he wrote elsewhere in a page")
   func undoAfterWrites() throws {
     var sample = sample(seed: 3)

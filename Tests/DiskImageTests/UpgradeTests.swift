@@ -180,6 +180,30 @@ private let hasTools = access("/usr/bin/uml_moo", X_OK) == 0
     #expect(status(of: image + "@s").st_blocks <= status(of: image).st_blocks)
   }
 
+  @Test(
+    "where the file system can, a snapshot takes no space", .enabled(if: access("/sbin/mkfs.xfs", X_OK) == 0))
+  func reflink() throws {
+    scratch.write("volume", [])
+    truncate(scratch.file("volume"), 512 << 20)
+    let mount = scratch.file("mount")
+    mkdir(mount, 0o755)
+    guard run("/sbin/mkfs.xfs", ["-q", scratch.file("volume")]) == 0,
+      run("/bin/mount", ["-o", "loop", scratch.file("volume"), mount]) == 0
+    else { return }
+    defer { _ = run("/bin/umount", ["-l", mount]) }
+    let bytes = [UInt8](repeating: 6, count: (32 << 20) + 3)
+    writeFile("\(mount)/raw", bytes)
+    sync()
+    var (before, after) = (statvfs(), statvfs())
+    statvfs(mount, &before)
+    try Snapshot.create(of: "\(mount)/raw", name: "s", registry: registry, progress: Progress())
+    sync()
+    statvfs(mount, &after)
+    #expect((before.f_bfree - min(before.f_bfree, after.f_bfree)) * before.f_bsize < 8 << 20)
+    let isSame = readFile("\(mount)/raw@s") == bytes
+    #expect(isSame)
+  }
+
   @Test("an image in use is neither copied nor replaced") func inUse() throws {
     try create("s")
     let disk = try openImage(path: image, registry: registry)

@@ -83,7 +83,7 @@ package enum Check {
     switch format {
     case .raw: findings = checkRaw(file)
     case .qcow2:
-      findings = try QCOW2.findings(of: file, lock: false, registry: registry, engine: engine)
+      findings = try QCOW2.findings(of: file, engine: engine)
     case .umlCOW:
       findings = try UMLCOW.check(
         file, options: options, registry: registry, engine: engine, progress: progress)

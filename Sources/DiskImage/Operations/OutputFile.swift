@@ -45,9 +45,8 @@ package struct OutputFile: ~Copyable {
   deinit { if !isPublished { unlink(temporary) } }
 
   /// Makes an empty file under the temporary name.
-  /// - Parameter model: a file whose contents it will have, and which nobody else shall be able to read by
-  ///   it;
-  ///   nil makes a file that everybody may read, as the umask allows.
+  /// - Parameter model: a file whose contents it will have: it gets its permissions, so that nobody reads
+  ///   there what he may not read here. Without one everybody may read it, as the umask allows.
   package func create(like model: ImageFile? = nil) throws(DiskImageError) {
     try fill(like: model) { (_, _) throws(LinuxError) in }
   }
@@ -62,7 +61,7 @@ package struct OutputFile: ~Copyable {
     do throws(LinuxError) {
       let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
       let file = Descriptor(
-        owning: try retrying("create", temporary) { open(temporary, flags, permissions | S_IWUSR | S_IRUSR) })
+        owning: try retrying("create", path) { open(temporary, flags, permissions | S_IWUSR | S_IRUSR) })
       // Not less than the model has, either, whatever the umask is.
       if model != nil { fchmod(file.rawValue, permissions | S_IWUSR | S_IRUSR) }
       try body(file, temporary)

@@ -18,7 +18,7 @@ package final class Progress {
   package init() {}
 
   /// Begins a part of the operation that has so many bytes to look at.
-  func begin(_ phase: String, total: UInt64) throws(DiskImageError) {
+  package func begin(_ phase: String, total: UInt64) throws(DiskImageError) {
     self.phase = phase
     self.total = total
     done = 0
@@ -26,7 +26,7 @@ package final class Progress {
   }
 
   /// Some more is done.
-  func advance(by count: UInt64) throws(DiskImageError) {
+  package func advance(by count: UInt64) throws(DiskImageError) {
     done = min(done + count, max(total, done))
     if let onStep, !onStep(self) { throw .interrupted }
   }

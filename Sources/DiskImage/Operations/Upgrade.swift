@@ -34,7 +34,7 @@ package enum Upgrade {
       }
       let version = try QCOW2.readHeader(file, engine: engine).version
       guard version < 3 else { return Outcome(version: "\(version)", output: nil, kept: nil) }
-      try QCOW2.upgrade(path: path, lock: false, registry: registry, engine: engine)
+      try QCOW2.upgrade(file, engine: engine)
       return Outcome(version: "\(version)", output: path, kept: nil)
     }
     guard format == .umlCOW else {

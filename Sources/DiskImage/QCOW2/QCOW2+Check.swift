@@ -37,7 +37,11 @@ extension QCOW2 {
   package static func check(
     path: String, lock: Bool = true, registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) -> CheckReport {
-    let file = try registry.openFile(path, writable: false, lock: lock, style: .qemu)
+    try check(try registry.openFile(path, writable: false, lock: lock, style: .qemu), engine: engine)
+  }
+
+  /// As `check(path:)`, of a file that is open.
+  static func check(_ file: ImageFile, engine: any BlockEngine) throws(DiskImageError) -> CheckReport {
     var checker = try Checker(file, engine: engine)
     try checker.run()
     return checker.report

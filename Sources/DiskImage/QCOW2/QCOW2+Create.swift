@@ -43,6 +43,19 @@ extension QCOW2 {
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
     var output = try OutputFile(path: path)
+    try fill(
+      output, size: size, clusterBits: clusterBits, refcountOrder: refcountOrder, backing: backing,
+      compression: compression, registry: registry, engine: engine)
+    try output.publish()
+  }
+
+  /// Writes a file that holds nothing yet under its temporary name.
+  static func fill(
+    _ output: borrowing OutputFile, size: UInt64?, clusterBits: UInt32, refcountOrder: UInt32,
+    backing: Backing?, compression: CompressedCluster.Method, like model: ImageFile? = nil,
+    registry: FileRegistry, engine: any BlockEngine
+  ) throws(DiskImageError) {
+    let path = output.path
     guard (Limits.qcow2ClusterBitsMin...Limits.qcow2ClusterBitsMax).contains(clusterBits) else {
       throw .qcow2(path: path, .clusterBits(clusterBits))
     }
@@ -65,11 +78,10 @@ extension QCOW2 {
     if compression != .deflate { header.incompatible = Incompatible.compression }
     try header.setBacking(backing, path: path)
     let layout = try Layout(&header, path: path)
-    try output.fill { (file, name) throws(LinuxError) in
+    try output.fill(like: model) { (file, name) throws(LinuxError) in
       for (offset, bytes) in layout.pieces { try write(bytes, at: offset, to: file, name) }
       _ = try retrying("ftruncate", name) { ftruncate(file.rawValue, off_t(layout.end)) }
     }
-    try output.publish()
   }
 
   /// Where the parts of a new file are: header, refcount table, refcount blocks, L1 table.

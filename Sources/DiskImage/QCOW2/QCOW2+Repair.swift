@@ -19,7 +19,13 @@ extension QCOW2 {
     path: String, _ scope: RepairScope, lock: Bool = true, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) -> (before: CheckReport, after: CheckReport) {
-    let file = try registry.openFile(path, writable: true, lock: lock, style: .qemu)
+    try repair(try registry.openFile(path, writable: true, lock: lock, style: .qemu), scope, engine: engine)
+  }
+
+  /// As `repair(path:)`, of a file that is open for writing.
+  static func repair(
+    _ file: ImageFile, _ scope: RepairScope, engine: any BlockEngine
+  ) throws(DiskImageError) -> (before: CheckReport, after: CheckReport) {
     var checker = try Checker(file, engine: engine)
     try checker.run()
     let before = checker.report

@@ -8,11 +8,18 @@ extension QCOW2 {
     path: String, to backing: Backing?, lock: Bool = true, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
-    let file = try registry.openFile(path, writable: true, lock: lock, style: .qemu)
+    try changeBacking(
+      of: try registry.openFile(path, writable: true, lock: lock, style: .qemu), to: backing, engine: engine)
+  }
+
+  /// As `changeBacking(path:)`, of a file that is open for writing.
+  static func changeBacking(
+    of file: ImageFile, to backing: Backing?, engine: any BlockEngine
+  ) throws(DiskImageError) {
     let old = try readHeader(file, engine: engine)
-    guard old.incompatible & Incompatible.corrupt == 0 else { throw .qcow2(path: path, .corrupt) }
+    guard old.incompatible & Incompatible.corrupt == 0 else { throw .qcow2(path: file.path, .corrupt) }
     var new = old
-    try new.setBacking(backing, path: path)
+    try new.setBacking(backing, path: file.path)
     _ = try rewrite(old, as: new, of: file, engine: engine)
   }
 
@@ -20,12 +27,16 @@ extension QCOW2 {
   package static func upgrade(
     path: String, lock: Bool = true, registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
-    let file = try registry.openFile(path, writable: true, lock: lock, style: .qemu)
+    try upgrade(try registry.openFile(path, writable: true, lock: lock, style: .qemu), engine: engine)
+  }
+
+  /// As `upgrade(path:)`, of a file that is open for writing.
+  static func upgrade(_ file: ImageFile, engine: any BlockEngine) throws(DiskImageError) {
     let old = try readHeader(file, engine: engine)
     guard old.version == 2 else { return }
     // Version 3 needs the length of the disk in each snapshot.
     guard try readSnapshots(old, of: file, engine: engine).allSatisfy({ $0.extraCount >= 16 }) else {
-      throw .qcow2(path: path, .oldSnapshots)
+      throw .qcow2(path: file.path, .oldSnapshots)
     }
     var new = old
     new.version = 3

@@ -5,11 +5,11 @@ import Linux
 extension QCOW2 {
   /// A check in the terms of every format: errors are damage, leaks are warnings.
   static func findings(
-    of file: ImageFile, lock: Bool, registry: FileRegistry, engine: any BlockEngine
+    of file: ImageFile, engine: any BlockEngine
   ) throws(DiskImageError) -> [Finding] {
     let report: CheckReport
     do throws(DiskImageError) {
-      report = try check(path: file.path, lock: lock, registry: registry, engine: engine)
+      report = try check(file, engine: engine)
     } catch .qcow2(_, let defect) {
       return [Finding(.header, .damage, defect.description)]
     }
@@ -45,7 +45,7 @@ extension QCOW2 {
     _ file: ImageFile, options: Repair.Options, savingTo saved: String, registry: FileRegistry,
     engine: any BlockEngine
   ) throws(DiskImageError) -> Repair.Outcome {
-    let before = try findings(of: file, lock: false, registry: registry, engine: engine)
+    let before = try findings(of: file, engine: engine)
     let isNeeded = before.contains { $0.severity == .damage || $0.kind == .header } || options.leaks
     guard !options.dryRun, isNeeded, !before.isEmpty else {
       let repairable = before.filter { options.leaks || $0.kind != .leaks }
@@ -54,8 +54,8 @@ extension QCOW2 {
         remaining: options.dryRun ? before.filter { !repairable.contains($0) } : before, saved: nil)
     }
     try saveTables(of: file, to: saved, registry: registry, engine: engine)
-    _ = try repair(path: file.path, .all, lock: false, registry: registry, engine: engine)
-    let after = try findings(of: file, lock: false, registry: registry, engine: engine)
+    _ = try repair(file, .all, engine: engine)
+    let after = try findings(of: file, engine: engine)
     return .init(repaired: before.filter { !after.contains($0) }, remaining: after, saved: saved)
   }
 
@@ -94,7 +94,7 @@ extension QCOW2 {
   ) throws(DiskImageError) -> Rebase.Outcome {
     let backing = try name.isEmpty ? nil : Backing(name, format: format, for: file.path, registry: registry)
     if unsafe {
-      try changeBacking(path: file.path, to: backing, lock: false, registry: registry, engine: engine)
+      try changeBacking(of: file, to: backing, engine: engine)
       return Rebase.Outcome(backing: name, copied: 0)
     }
     let chain = try Chain().adding(file.identity, path: file.path)
@@ -112,7 +112,7 @@ extension QCOW2 {
       }
     } else {
       try progress.begin("copying", total: disk.size)
-      copied = try disk.copyUp(0..<disk.size, progress: progress)
+      copied = try disk.copyUp(0..<disk.size, skippingZeros: true, progress: progress)
     }
     try disk.flush()
     try disk.changeBacking(to: backing)
@@ -158,11 +158,14 @@ extension QCOW2 {
 
 extension QCOW2.Disk {
   /// Puts into the file what a range shows, as far as the file does not have it.
-  /// - Returns: how many bytes of the disk were copied.
-  func copyUp(_ range: Range<UInt64>, progress: Progress = Progress()) throws(DiskImageError) -> UInt64 {
+  /// - Parameter skippingZeros: leave out zeros, for a disk that nothing will be beneath.
+  /// - Returns: how many bytes of the disk were looked at.
+  func copyUp(
+    _ range: Range<UInt64>, skippingZeros: Bool = false, progress: Progress = Progress()
+  ) throws(DiskImageError) -> UInt64 {
     var copied: UInt64 = 0
     let copier = Copier(self, progress: Progress())
-    var sink = ImageSink(self, isFresh: false)
+    let sink = ImageSink(self, isFresh: skippingZeros)
     // The plan changes with what is written: it is asked for a piece at a time.
     var position = range.lowerBound
     while position < range.upperBound {
@@ -170,8 +173,8 @@ extension QCOW2.Disk {
       guard let extent = try cursor.next() else { break }
       let isOwn = extent.segment.depth == 0 && (extent.segment.isAllocated || backing == nil)
       if !isOwn {
-        try copier.copy(extent.range, to: &sink)
-        copied += extent.segment.count
+        try copier.copy(extent.range, to: sink)
+        if !extent.isZero || !skippingZeros { copied += extent.segment.count }
       }
       try progress.advance(by: extent.segment.count)
       position = extent.range.upperBound

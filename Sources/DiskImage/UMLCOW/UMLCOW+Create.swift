@@ -20,15 +20,24 @@ extension UMLCOW {
     engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
     var output = try OutputFile(path: path)
+    try fill(
+      output, backing: backing, format: format, force: force, full: full, registry: registry, engine: engine)
+    try output.publish()
+  }
+
+  /// Writes a COW file that changes nothing yet under its temporary name.
+  static func fill(
+    _ output: borrowing OutputFile, backing: String, format: ImageFormat?, force: Bool, full: Bool = false,
+    like model: ImageFile? = nil, registry: FileRegistry, engine: any BlockEngine
+  ) throws(DiskImageError) {
     let header = try makeHeader(
       backing: backing, format: format, force: force, registry: registry, engine: engine)
-    try output.fill { (file, name) throws(LinuxError) in
+    try output.fill(like: model) { (file, name) throws(LinuxError) in
       let size = try putHeader(header, to: file, name)
       if full {
         _ = try retrying("fallocate", name) { CLinux_fallocate_keep_size(file.rawValue, 0, Int64(size)) }
       }
     }
-    try output.publish()
   }
 
   private static func makeHeader(

@@ -86,6 +86,10 @@ extension UMLCOW {
   ) throws(DiskImageError) -> Restamp.Outcome {
     let opened = try readHeader(file, engine: engine)
     let header = opened.header
+    // Its own commit changed the backing file, and goes on with the old time only.
+    guard try !CommitMarker.isSet(in: opened, engine: engine) else {
+      throw .commitUnfinished(path: file.path)
+    }
     let (backing, status) = try openChangedBacking(opened, registry: registry, engine: engine)
     if case .original(let name) = evidence {
       // Also if the time is the right one: two changes within a second leave the same.

@@ -41,4 +41,11 @@ struct ByteCount: ExpressibleByArgument, Decodable {
   }
 
   var defaultValueDescription: String { String(bytes) }
+
+  /// What `--cluster-size` may be.
+  func requireClusterSize() throws {
+    guard (512...(2 << 20)).contains(bytes), bytes.nonzeroBitCount == 1 else {
+      throw ValidationError("--cluster-size is a power of two from 512 to 2M")
+    }
+  }
 }

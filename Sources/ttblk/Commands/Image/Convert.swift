@@ -56,9 +56,7 @@ struct ImageConvertCommand: ParsableCommand {
   @OptionGroup var progress: ProgressOptions
 
   func validate() throws {
-    guard (512...(2 << 20)).contains(clusterSize.bytes), clusterSize.bytes.nonzeroBitCount == 1 else {
-      throw ValidationError("--cluster-size is a power of two from 512 to 2M")
-    }
+    try clusterSize.requireClusterSize()
     guard to == .qcow2 || compress == nil else { throw ValidationError("only qcow2 has compressed clusters") }
     guard compress == nil || backing == nil else {
       throw ValidationError("--compress and --backing do not go together")

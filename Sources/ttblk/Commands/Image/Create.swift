@@ -52,9 +52,7 @@ struct ImageCreateCommand: ParsableCommand {
   var force = false
 
   func validate() throws {
-    guard (512...(2 << 20)).contains(clusterSize.bytes), clusterSize.bytes.nonzeroBitCount == 1 else {
-      throw ValidationError("--cluster-size is a power of two from 512 to 2M")
-    }
+    try clusterSize.requireClusterSize()
     switch kind {
     case .raw:
       if space == .reflink {

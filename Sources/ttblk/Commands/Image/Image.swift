@@ -11,7 +11,7 @@ struct ImageCommand: ParsableCommand {
       ImageRepairCommand.self, ImageCompareCommand.self, ImageDiffCommand.self, ImageMergeCommand.self,
       ImageCommitCommand.self, ImageConvertCommand.self, ImageRebaseCommand.self, ImageRestampCommand.self,
       ImageSnapshotCommand.self, ImageCompactCommand.self, ImageUpgradeCommand.self,
-      ImageResizeCommand.self,
+      ImageResizeCommand.self, ImageMeasureCommand.self, ImageBenchCommand.self,
     ])
 }
 

@@ -25,11 +25,14 @@ struct ImageInfoCommand: ParsableCommand {
   @Flag(help: "Print JSON.")
   var json = false
 
+  @Option(help: ArgumentHelp("An internal snapshot of a qcow2 image, by id or name.", valueName: "name"))
+  var snapshot: String?
+
   func run() throws {
-    let options = ImageOptions(format: format, readOnly: true, backing: backing)
+    let options = ImageOptions(format: format, readOnly: true, backing: backing, snapshot: snapshot)
     let info = try ImageInfo(path: file, options: options, registry: FileRegistry())
     announce(json ? info.json.indented : info.table)
-    if info.cow?.problem != nil || info.qcow2?.problem != nil { throw ExitCode(ExitCodes.refused.rawValue) }
+    if info.problem != nil { throw ExitCode(ExitCodes.refused.rawValue) }
   }
 }
 
@@ -41,6 +44,9 @@ extension ImageInfo {
       .init("virtualSize", .unsigned(virtualSize)),
       .init("fileSize", .unsigned(fileSize)),
       .init("fileAllocated", .unsigned(fileAllocated)),
+      .init(
+        "chain",
+        .array(chain.map { .object(["path": .string($0.path), "format": .string($0.format.rawValue)]) })),
     ]
     if let cow { members.append(.init("cow", cow.json)) }
     if let qcow2 { members.append(.init("qcow2", qcow2.json)) }
@@ -48,14 +54,18 @@ extension ImageInfo {
   }
 
   fileprivate var table: String {
+    let version = cow.map { ", version \($0.version)" } ?? qcow2.map { ", version \($0.version)" } ?? ""
     var rows: [(String, String)] = [
       ("path", path),
-      ("format", cow.map { "\(format.rawValue), version \($0.version)" } ?? format.rawValue),
+      ("format", format.rawValue + version),
       ("disk", ByteText.long(virtualSize)),
       ("file", "\(ByteText.long(fileSize)), occupies \(ByteText.long(fileAllocated))"),
     ]
     if let cow { rows += cow.rows }
     if let qcow2 { rows += qcow2.rows }
+    if chain.count > 1 {
+      rows.append(("chain", chain.map { "\($0.path) (\($0.format.rawValue))" }.joined(separator: " on ")))
+    }
     let width = rows.map(\.0.count).max() ?? 0
     return rows.map { $0 + String(repeating: " ", count: width - $0.count + 2) + $1 }.joined(separator: "\n")
   }

@@ -33,6 +33,8 @@ struct ImageResizeCommand: ParsableCommand {
   var json = false
 
   func run() throws {
+    // Who knows that a dash makes an option puts -- in front.
+    let size = size.filter { $0 != "--" }
     guard size.count == 1, let length = Resize.Length(size[0]) else {
       throw CommandFailure(
         .usage,
