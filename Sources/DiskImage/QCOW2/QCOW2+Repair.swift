@@ -86,7 +86,7 @@ extension QCOW2.Checker {
     let perBlock: UInt64 = 1 << geometry.blockBits
     // A block for each stretch that has a reference, and for the new tables themselves.
     var used: [UInt64] = []
-    try references.census.forEach { (cluster, _) throws(DiskImageError) in
+    try references.census.visit { (cluster, _) throws(DiskImageError) in
       if used.last != cluster >> geometry.blockBits { used.append(cluster >> geometry.blockBits) }
     }
     var blockCount = UInt64(used.count)

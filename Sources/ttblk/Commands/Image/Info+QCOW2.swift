@@ -38,8 +38,8 @@ extension ImageInfo.QCOW2Details {
       + marks.filter(\.0).map(\.1)
     var rows = [("layout", layout.joined(separator: ", "))]
     if let backingPath {
-      rows.append(
-        ("backing", "\(printable(backingPath)) (\(backingFormat.map(printable) ?? "format not recorded"))"))
+      let format = backingFormat.map(printable) ?? "format not recorded"
+      rows.append(("backing", "\(printable(backingPath)) (\(format))"))
     }
     if let dataFile { rows.append(("data file", printable(dataFile))) }
     rows += snapshots.map {
