@@ -67,7 +67,7 @@ let package = Package(
     tests("BlockIOTests", ["BlockIO", "Linux", "Simulation"]),
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation"]),
-    tests("CommandTests", ["ttblk"]),
+    tests("CommandTests", ["ttblk", "Linux", "Simulation"]),
     tests("LinuxTests", ["Linux", "CLinux"]),
     tests("SimulationTests", ["Simulation"]),
     tests("DiskModelTests", ["DiskModel", "Simulation"]),

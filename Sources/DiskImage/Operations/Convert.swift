@@ -69,7 +69,8 @@ package struct Convert {
       try QCOW2.create(
         path: output.temporary, size: image.size, clusterBits: options.clusterBits,
         refcountOrder: options.refcountOrder, backing: options.backing,
-        compression: options.compression ?? .deflate, registry: registry, engine: engine)
+        compression: options.compression ?? .deflate, like: image.files.first, registry: registry,
+        engine: engine)
       let disk = try openOutput(output.temporary, .qcow2)
       if options.backing != nil {
         try writeDifferences(to: disk, unit: Int(1) << Int(options.clusterBits))
@@ -94,8 +95,8 @@ package struct Convert {
     var output = try begin()
     do {
       try UMLCOW.create(
-        path: output.temporary, backing: backing, format: format, force: true, registry: registry,
-        engine: engine)
+        path: output.temporary, backing: backing, format: format, force: true, like: image.files.first,
+        registry: registry, engine: engine)
       let disk = try openOutput(output.temporary, .umlCOW)
       guard disk.size == image.size else {
         throw .unsuitable(

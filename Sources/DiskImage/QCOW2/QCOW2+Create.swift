@@ -37,10 +37,11 @@ extension QCOW2 {
   /// - Parameters:
   ///   - size: of the disk, rounded up to a sector; nil takes the backing image's.
   ///   - compression: what compressed clusters will be compressed by, if there are any.
+  ///   - model: a file whose contents it will have, and whose permissions it gets.
   package static func create(
     path: String, size: UInt64? = nil, clusterBits: UInt32 = 16, refcountOrder: UInt32 = 4,
-    backing: Backing? = nil, compression: CompressedCluster.Method = .deflate, registry: FileRegistry,
-    engine: any BlockEngine = SynchronousEngine()
+    backing: Backing? = nil, compression: CompressedCluster.Method = .deflate, like model: ImageFile? = nil,
+    registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
     var output = try OutputFile(path: path)
     guard (Limits.qcow2ClusterBitsMin...Limits.qcow2ClusterBitsMax).contains(clusterBits) else {
@@ -65,7 +66,7 @@ extension QCOW2 {
     if compression != .deflate { header.incompatible = Incompatible.compression }
     try header.setBacking(backing, path: path)
     let layout = try Layout(&header, path: path)
-    try output.fill { (file, name) throws(LinuxError) in
+    try output.fill(like: model) { (file, name) throws(LinuxError) in
       for (offset, bytes) in layout.pieces { try write(bytes, at: offset, to: file, name) }
       _ = try retrying("ftruncate", name) { ftruncate(file.rawValue, off_t(layout.end)) }
     }

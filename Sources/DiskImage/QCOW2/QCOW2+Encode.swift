@@ -80,13 +80,14 @@ extension QCOW2 {
       bytes.replaceSubrange(Int(new.backingOffset)..<pathEnd, with: new.backingPath)
     }
     do throws(BlockIOError) {
-      let tail = max(sector, Int(min(end, new.backingOffset == 0 ? end : new.backingOffset)))
-      if bytes.count > tail {
-        try engine.write(file, at: UInt64(tail), from: bytes[tail...])
+      // What lies between the extensions and the path may be the old path, which counts until the end.
+      let path = max(sector, Int(new.backingOffset))
+      if pathEnd > path {
+        try engine.write(file, at: UInt64(path), from: bytes[path..<pathEnd])
         try engine.synchronize(file)
       }
-      if tail > sector {
-        try engine.write(file, at: UInt64(sector), from: bytes[sector..<tail])
+      if end > UInt64(sector) {
+        try engine.write(file, at: UInt64(sector), from: bytes[sector..<Int(end)])
         try engine.synchronize(file)
       }
       try engine.write(file, at: 0, from: bytes[..<min(sector, bytes.count)])

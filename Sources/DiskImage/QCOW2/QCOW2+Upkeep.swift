@@ -63,7 +63,7 @@ extension QCOW2 {
   private static func saveTables(
     of file: ImageFile, to path: String, registry: FileRegistry, engine: any BlockEngine
   ) throws(DiskImageError) {
-    var output = try OutputFile(path: path)
+    var output = try OutputFile(path: path, family: Repair.savedStart(of: file.path))
     try output.create(like: file)
     do {
       var checker = try Checker(file, engine: engine)

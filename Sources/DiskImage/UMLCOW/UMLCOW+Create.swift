@@ -14,15 +14,15 @@ extension UMLCOW {
   ///   - format: of the backing file, where it is known.
   ///   - full: take the space of the whole disk at once, so that no later write finds the file system full.
   ///   - force: accept a backing file so small that UML's ubd would die of it.
+  ///   - model: a file whose contents it will have, and whose permissions it gets.
   package static func create(
     path: String, backing: String, format: ImageFormat? = nil, force: Bool = false, full: Bool = false,
-    registry: FileRegistry,
-    engine: any BlockEngine = SynchronousEngine()
+    like model: ImageFile? = nil, registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
     var output = try OutputFile(path: path)
     let header = try makeHeader(
       backing: backing, format: format, force: force, registry: registry, engine: engine)
-    try output.fill { (file, name) throws(LinuxError) in
+    try output.fill(like: model) { (file, name) throws(LinuxError) in
       let size = try putHeader(header, to: file, name)
       if full {
         _ = try retrying("fallocate", name) { CLinux_fallocate_keep_size(file.rawValue, 0, Int64(size)) }

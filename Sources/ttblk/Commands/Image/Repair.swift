@@ -69,7 +69,7 @@ struct ImageRepairCommand: ParsableCommand {
 
   /// A name that is not taken, also when two repairs begin within a second.
   private var savedPath: String {
-    let path = "\(file).repair-\(UTCTime.now.compact)"
+    let path = Repair.savedStart(of: file) + UTCTime.now.compact
     var candidate = path
     var number = 2
     while fileExists(candidate) {
