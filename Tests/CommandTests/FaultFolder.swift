@@ -4,8 +4,15 @@ import Linux
 import Simulation
 import Testing
 
-/// How many times the usual number of attempts; `Tests/run.sh --long` sets it.
-let isLong = ProcessInfo.processInfo.environment["TTBLK_LONG"].map { $0 != "0" } ?? false
+/// What stops a test from going on; not what it tests.
+struct RigError: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// How many hundreds of attempts there shall be, and 0 for a few: `TTBLK_LONG`, as `Tests/run.sh --long` sets
+/// it.
+let long = ProcessInfo.processInfo.environment["TTBLK_LONG"].flatMap { Int($0) } ?? 0
 
 /// A folder in which one command is stopped again and again.
 final class FaultFolder {
@@ -19,19 +26,21 @@ final class FaultFolder {
   let path: String
   private let root: String
   private var files: [String: Data] = [:]
-  private var mounted = false
+  private let isMount: Bool
+  private var isMounted = false
 
   /// - Parameter isMount: whether the command works on a file system of its own, of 64 MiB.
   init(_ job: FaultJob, isMount: Bool = false) throws {
     self.job = job
+    self.isMount = isMount
     root = try makeTemporaryDirectory(under: "/tmp", prefix: "ttblk-fault-")
     path = root + "/work"
     try makeDirectory(path)
     if isMount {
       guard try tool("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path) == 0 else {
-        throw MountError()
+        throw RigError("cannot mount a tmpfs")
       }
-      mounted = true
+      isMounted = true
     }
     for (kind, bytes) in Self.contents { try bytes.write(to: url(root + "/" + kind.rawValue)) }
     for file in job.files {
@@ -41,11 +50,9 @@ final class FaultFolder {
   }
 
   deinit {
-    if mounted { _ = try? tool("umount", "-l", path) }
+    if isMounted { _ = try? tool("umount", "-l", path) }
     removeTree(root)
   }
-
-  struct MountError: Error {}
 
   private func url(_ path: String) -> URL { URL(fileURLWithPath: path) }
 
@@ -287,12 +294,43 @@ final class FaultFolder {
 
   /// Everything as it was before the command.
   func restore() throws {
+    makeRoom()
     for name in try names() { unlink("\(path)/\(name)") }
     for (name, data) in files {
-      try data.write(to: url("\(path)/\(name)"))
+      if isMount { try putSparse(name, data) } else { try put(name, data) }
       try touch(name)
     }
   }
+
+  /// Writes a file without its pages of zeros, which need space as soon as somebody writes there.
+  private func putSparse(_ name: String, _ data: Data) throws {
+    try put(name, Data())
+    let handle = try FileHandle(forUpdating: url("\(path)/\(name)"))
+    defer { try? handle.close() }
+    try handle.truncate(atOffset: UInt64(data.count))
+    let zeros = Data(count: 4096)
+    for start in stride(from: 0, to: data.count, by: 4096) {
+      let page = data[start..<min(start + 4096, data.count)]
+      guard page != zeros.prefix(page.count) else { continue }
+      try handle.seek(toOffset: UInt64(start))
+      try handle.write(contentsOf: page)
+    }
+  }
+
+  /// The space that is left on the file system.
+  func space() -> Int {
+    var status = statvfs()
+    return statvfs(path, &status) == 0 ? Int(status.f_bavail) * Int(status.f_bsize) : 0
+  }
+
+  /// Leaves so much space on the file system.
+  func fill(leaving count: Int) throws {
+    let filler = open("\(path)/filler", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    defer { close(filler) }
+    try #require(posix_fallocate(filler, 0, off_t(max(4096, space() - count))) == 0)
+  }
+
+  func makeRoom() { unlink("\(path)/filler") }
 
   func names() throws -> [String] { try directoryEntries(path).filter { $0 != "filler" }.sorted() }
 
