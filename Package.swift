@@ -74,7 +74,7 @@ let package = Package(
     tests("TelemetryTests", ["Telemetry", "Simulation"]),
     tests("TidyTests", []),
     // Real UML kernels; images/guest/build.sh --debian builds them.
-    tests("GuestTests", ["ttblk", "Linux"]),
+    tests("GuestTests", ["ttblk", "DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("TimeTravelTests", ["TimeTravel", "Linux", "CLinux", "Simulation", "TestKit"]),
   ],
   swiftLanguageModes: [.v6],
