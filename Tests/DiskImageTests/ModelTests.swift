@@ -6,8 +6,8 @@ import Testing
 
 @testable import DiskImage
 
-/// How many times the usual number of seeds: `TTBLK_SOAK=20 swift test` for a long night.
-let soak = getenv("TTBLK_SOAK").flatMap { UInt64(String(cString: $0)) } ?? 1
+/// How many times the usual number of seeds: ten times `TTBLK_LONG`, which `Tests/run.sh --long` sets.
+let soak = max(1, 10 * (getenv("TTBLK_LONG").flatMap { UInt64(String(cString: $0)) } ?? 0))
 
 /// Random requests, made of the disk and of an array.
 struct Model {

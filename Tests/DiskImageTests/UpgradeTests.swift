@@ -158,7 +158,12 @@ private let hasTools = access("/usr/bin/uml_moo", X_OK) == 0
     try create("two")
     try put([4, 4, 4])
     #expect(try list().map(\.name) == ["one", "two"])
-    #expect(try list().allSatisfy { $0.problem == nil && $0.fileSize == (1 << 20) + 12288 })
+    for entry in try list() {
+      guard case .file((1 << 20) + 12288, _) = entry.kind, entry.problem == nil else {
+        Issue.record("\(entry)")
+        continue
+      }
+    }
     #expect(try get(image + "@one") == [3, 1, 1, 1, 3])
     for (name, value) in [("one", 1), ("two", 2), ("one", 1)] as [(String, UInt8)] {
       try apply(name)

@@ -24,7 +24,9 @@ package enum Measure {
     let empty = try disk(
       image.exactSize, path: image.path, as: format, clusterBits: clusterBits, refcountOrder: refcountOrder)
     let (data, bound) = (try dataBytes(of: image, unit: unit), image.exactSize)
-    let metadata = format == .raw ? 0 : empty.fullyAllocated - (bound.roundedUp(to: unit) ?? bound)
+    // A raw file is as long as its disk, whatever it occupies.
+    guard format != .raw else { return empty }
+    let metadata = empty.fullyAllocated - (bound.roundedUp(to: unit) ?? bound)
     return Outcome(required: metadata + data, fullyAllocated: empty.fullyAllocated)
   }
 
@@ -34,7 +36,7 @@ package enum Measure {
     refcountOrder: UInt32 = 4
   ) throws(DiskImageError) -> Outcome {
     switch format {
-    case .raw: return Outcome(required: 0, fullyAllocated: size)
+    case .raw: return Outcome(required: size, fullyAllocated: size)
     case .umlCOW:
       let header = UMLCOW.Header(backingPath: [47], backingModified: 0, backingSize: size)
       guard let geometry = try? header.geometry(), let data = size.roundedUp(to: Limits.pageSize) else {

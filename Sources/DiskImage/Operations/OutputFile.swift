@@ -21,8 +21,9 @@ package struct OutputFile: ~Copyable {
   /// - Parameters:
   ///   - replacing: whether a file of that name may be replaced.
   ///   - inputs: files that are read meanwhile; none of them may be the output, under whatever name.
+  ///   - family: how the paths of all outputs begin of which this is one, when each has another name.
   package init(
-    path: String, replacing: Bool = false, inputs: [FileIdentity] = []
+    path: String, replacing: Bool = false, inputs: [FileIdentity] = [], family: String? = nil
   ) throws(DiskImageError) {
     // The C functions would take the part before a NUL for the path.
     guard !path.utf8.contains(0), !path.isEmpty else {
@@ -38,8 +39,8 @@ package struct OutputFile: ~Copyable {
     }
     self.path = path
     isReplacing = replacing
-    temporary = "\(path).new-\(getpid())"
-    removeAbandoned(path)
+    temporary = "\(path)\(mark)\(getpid())"
+    removeAbandoned(family ?? path + mark)
   }
 
   deinit { if !isPublished { unlink(temporary) } }
@@ -121,14 +122,19 @@ func write(
   }
 }
 
-/// Removes temporary files of this output whose process is gone.
-private func removeAbandoned(_ path: String) {
-  let folder = directoryName(path)
-  let prefix = baseName(path) + ".new-"
+/// What temporary names have before the number of their process.
+private let mark = ".new-"
+
+/// Removes temporary files whose paths begin like this and whose process is gone; also those of an output
+/// that was made for a temporary name.
+private func removeAbandoned(_ start: String) {
+  let folder = directoryName(start)
+  let prefix = baseName(start)
   for name in (try? directoryEntries(folder)) ?? [] where name.hasPrefix(prefix) {
-    guard let process = pid_t(name.dropFirst(prefix.count)), process > 0, process != getpid() else {
-      continue
-    }
+    let numbers = name.split(separator: mark).dropFirst().map { pid_t($0) }
+    guard let last = numbers.last, let process = last, process > 0, process != getpid(),
+      !numbers.contains(nil)
+    else { continue }
     if kill(process, 0) != 0, errno == ESRCH { unlink(folder + "/" + name) }
   }
 }

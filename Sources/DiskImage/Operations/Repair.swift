@@ -30,11 +30,15 @@ package enum Repair {
     package let saved: String?
   }
 
+  /// How the names of the files begin in which repairs of an image save what they change.
+  package static func savedStart(of path: String) -> String { path + ".repair-" }
+
   /// Repairs an image that nobody else uses meanwhile.
   ///
   /// It may be interrupted at any moment, also by a loss of power, and be called again: every step leaves the
   /// image at least as it was.
   /// - Parameter saved: a file that does not exist yet; it is on the medium before the image is changed.
+  ///   Its name begins with `savedStart(of:)`, so that the next repair finds what a killed one left.
   package static func run(
     path: String, options: Options, format: ImageFormat? = nil, savingTo saved: String,
     registry: FileRegistry, engine: any BlockEngine = SynchronousEngine(), progress: Progress

@@ -8,18 +8,24 @@ import Linux
 /// A copy shares its blocks with the file where the file system can (FICLONERANGE), and is sparse elsewhere.
 /// A copy of a COW file stands on the same backing file.
 package enum Snapshot {
+  /// Where a snapshot is.
+  package enum Kind: Equatable, Sendable {
+    /// A file of its own: its length, and the bytes that it occupies, those that it shares included.
+    case file(size: UInt64, allocated: UInt64)
+    /// Within a qcow2 file, by this id: the length of its disk.
+    case `internal`(identifier: String, diskSize: UInt64)
+  }
+
   /// What is known of a snapshot.
   package struct Entry: Equatable, Sendable {
     /// Without the name of the image.
     package let name: String
-    /// As it can be opened.
+    /// Where it is.
+    package let kind: Kind
+    /// The file that it is in.
     package let path: String
     /// When it was made or last written to, in seconds since 1970.
     package let modified: Int64
-    /// Length of the file in bytes.
-    package let fileSize: UInt64
-    /// Bytes that the file occupies, those that it shares included.
-    package let allocated: UInt64
     /// Why it cannot be opened, with the remedy; nil when it can.
     package let problem: String?
   }
@@ -38,7 +44,8 @@ package enum Snapshot {
     try copy(file, to: target, replacing: false, registry: registry, engine: engine, progress: progress)
   }
 
-  /// The snapshots of an image, by name; the image itself need not exist.
+  /// The snapshots of an image: those within it, and then those beside it by name. The image itself need not
+  /// exist, nor make sense: it may be the one to be replaced by a snapshot.
   package static func list(
     of path: String, registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) -> [Entry] {
@@ -46,7 +53,7 @@ package enum Snapshot {
     let prefix = baseName(path) + "@"
     let names: [String]
     do throws(LinuxError) { names = try directoryEntries(folder) } catch { throw .system(error) }
-    var entries: [Entry] = []
+    var entries = (try? internalEntries(of: path, registry: registry, engine: engine)) ?? []
     for file in names where file.hasPrefix(prefix) {
       let name = String(file.dropFirst(prefix.count))
       guard defect(of: name) == nil else { continue }
@@ -54,8 +61,30 @@ package enum Snapshot {
       guard let status = try? registry.status(of: place), !status.isBlockDevice else { continue }
       entries.append(
         Entry(
-          name: name, path: place, modified: status.modified, fileSize: status.size,
-          allocated: status.allocated, problem: problem(of: place, registry: registry, engine: engine)))
+          name: name, kind: .file(size: status.size, allocated: status.allocated), path: place,
+          modified: status.modified, problem: problem(of: place, registry: registry, engine: engine)))
+    }
+    return entries
+  }
+
+  private static func internalEntries(
+    of path: String, registry: FileRegistry, engine: any BlockEngine
+  ) throws(DiskImageError) -> [Entry] {
+    let (file, format) = try openOperationFile(
+      path, format: nil, writable: false, lock: false, registry: registry, engine: engine)
+    guard format == .qcow2 else { return [] }
+    let header = try QCOW2.readHeader(file, engine: engine)
+    var entries: [Entry] = []
+    for one in try QCOW2.readSnapshots(header, of: file, engine: engine) {
+      var problem: String?
+      let options = ImageOptions(format: .qcow2, readOnly: true, lock: false, snapshot: one.identifier)
+      do throws(DiskImageError) {
+        _ = try openImage(path: path, options: options, registry: registry, engine: engine)
+      } catch { problem = error.description }
+      entries.append(
+        Entry(
+          name: one.name, kind: .internal(identifier: one.identifier, diskSize: one.size), path: path,
+          modified: Int64(one.taken), problem: problem))
     }
     return entries
   }

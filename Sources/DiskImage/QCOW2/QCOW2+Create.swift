@@ -50,6 +50,7 @@ extension QCOW2 {
   }
 
   /// Writes a file that holds nothing yet under its temporary name.
+  /// - Parameter model: a file whose contents it will have, and whose permissions it gets.
   static func fill(
     _ output: borrowing OutputFile, size: UInt64?, clusterBits: UInt32, refcountOrder: UInt32,
     backing: Backing?, compression: CompressedCluster.Method, like model: ImageFile? = nil,

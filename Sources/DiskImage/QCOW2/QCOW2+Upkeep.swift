@@ -63,7 +63,7 @@ extension QCOW2 {
   private static func saveTables(
     of file: ImageFile, to path: String, registry: FileRegistry, engine: any BlockEngine
   ) throws(DiskImageError) {
-    var output = try OutputFile(path: path)
+    var output = try OutputFile(path: path, family: Repair.savedStart(of: file.path))
     try output.create(like: file)
     do {
       var checker = try Checker(file, engine: engine)
@@ -92,6 +92,9 @@ extension QCOW2 {
     _ file: ImageFile, backing name: String, format: ImageFormat?, unsafe: Bool, registry: FileRegistry,
     engine: any BlockEngine, progress: Progress
   ) throws(DiskImageError) -> Rebase.Outcome {
+    if let status = try? registry.status(of: name), status.identity == file.identity {
+      throw .outputIsInput(path: name)
+    }
     let backing = try name.isEmpty ? nil : Backing(name, format: format, for: file.path, registry: registry)
     if unsafe {
       try changeBacking(of: file, to: backing, engine: engine)
@@ -126,9 +129,13 @@ extension QCOW2 {
     _ file: ImageFile, registry: FileRegistry, engine: any BlockEngine, progress: Progress
   ) throws(DiskImageError) {
     let header = try readHeader(file, engine: engine)
-    guard try readSnapshots(header, of: file, engine: engine).isEmpty, !header.hasDataFile else {
+    let hasBitmaps =
+      header.autoclear & Autoclear.bitmaps != 0
+      && header.extensions.contains { $0.type == ExtensionType.bitmaps }
+    guard try readSnapshots(header, of: file, engine: engine).isEmpty, !header.hasDataFile, !hasBitmaps else {
       throw .unsuitable(
-        path: file.path, reason: "has internal snapshots or an external data file, which would be lost")
+        path: file.path,
+        reason: "has internal snapshots, dirty bitmaps or an external data file, which would be lost")
     }
     let chain = try Chain().adding(file.identity, path: file.path)
     let options = ImageOptions(format: .qcow2, readOnly: true)

@@ -16,8 +16,7 @@ extension UMLCOW {
   ///   - force: accept a backing file so small that UML's ubd would die of it.
   package static func create(
     path: String, backing: String, format: ImageFormat? = nil, force: Bool = false, full: Bool = false,
-    registry: FileRegistry,
-    engine: any BlockEngine = SynchronousEngine()
+    registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
     var output = try OutputFile(path: path)
     try fill(
@@ -26,6 +25,7 @@ extension UMLCOW {
   }
 
   /// Writes a COW file that changes nothing yet under its temporary name.
+  /// - Parameter model: a file whose contents it will have, and whose permissions it gets.
   static func fill(
     _ output: borrowing OutputFile, backing: String, format: ImageFormat?, force: Bool, full: Bool = false,
     like model: ImageFile? = nil, registry: FileRegistry, engine: any BlockEngine

@@ -71,7 +71,7 @@ extension UMLCOW {
     engine: any BlockEngine, progress: Progress
   ) throws(DiskImageError) {
     let geometry = opened.geometry
-    var output = try OutputFile(path: path)
+    var output = try OutputFile(path: path, family: Repair.savedStart(of: opened.overlay.path))
     try output.create(like: opened.overlay)
     do {
       let target = try registry.openFile(output.temporary, writable: true, lock: false)

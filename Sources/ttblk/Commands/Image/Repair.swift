@@ -11,14 +11,15 @@ struct ImageRepairCommand: ParsableCommand {
     abstract: "Put right what 'check' finds, as far as that is possible.",
     discussion: """
       What is missing cannot be brought back, and a changed backing file is a matter for 'restamp' or \
-      'rebase'. Only UML COW files of version 3; others: 'upgrade'.
+      'rebase'. UML COW files of version 3 (others: 'upgrade'), and qcow2.
       Always: bits of sectors that do not exist are cleared, and a file that is too short though nothing is \
       missing gets its length. On demand: pages that are in the file only in part are completed from the \
       backing file (--mixed-pages), and data that no bit claims is given back (--leaks); after a crash of \
-      the host such data may be the guest's latest, which cannot be told.
+      the host such data may be the guest's latest, which cannot be told. Of a qcow2 file counts, flags \
+      and marks are put right, and clusters that nothing refers to are given back (--leaks).
       Before the first change, what will be changed is saved in FILE.repair-DATE-TIME (UTC), which --undo \
-      takes as long as the image was not written to since. The repair may be interrupted, even by a loss of \
-      power, and repeated. Ends with 2 if damage remains.
+      takes as long as the image was not written to since (UML COW files only). The repair may be \
+      interrupted, even by a loss of power, and repeated. Ends with 2 if damage remains.
       """)
 
   @Argument(help: "The disk image.", completion: .file())
@@ -69,7 +70,7 @@ struct ImageRepairCommand: ParsableCommand {
 
   /// A name that is not taken, also when two repairs begin within a second.
   private var savedPath: String {
-    let path = "\(file).repair-\(UTCTime.now.compact)"
+    let path = Repair.savedStart(of: file) + UTCTime.now.compact
     var candidate = path
     var number = 2
     while fileExists(candidate) {

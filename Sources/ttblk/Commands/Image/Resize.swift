@@ -9,9 +9,9 @@ struct ImageResizeCommand: ParsableCommand {
     commandName: "resize",
     abstract: "Make an image longer or shorter.",
     discussion: """
-      Only raw images: a UML COW file is as long as its backing file. COW files on top of the image become \
-      worthless. The file system in the image is not touched: shrink it before, or grow it afterwards, in \
-      the guest.
+      Raw and qcow2 images: a UML COW file is as long as its backing file. COW files on top of the image \
+      become worthless. The file system in the image is not touched: shrink it before, or grow it \
+      afterwards, in the guest.
       SIZE is a number of bytes (units k, M, G, T of 1024), or +SIZE or -SIZE. Nothing is dropped without \
       --shrink: then it is said how much data that would be.
       """)

@@ -57,11 +57,12 @@ struct ImageSnapshotListCommand: ParsableCommand {
     let entries = try Snapshot.list(of: file, registry: FileRegistry())
     if json { return announce(JSONValue.array(entries.map(\.json)).indented) }
     if entries.isEmpty { return announce("\(file): no snapshots") }
-    var table = TextTable(columns: ["name", "time (UTC)", "size", "occupies", "valid"])
+    var table = TextTable(columns: ["name", "kind", "time (UTC)", "size", "occupies", "valid"])
     for entry in entries {
+      let (kind, size, allocated) = entry.words
       table.add([
-        entry.name, UTCTime(entry.modified).readable, ByteText.short(entry.fileSize),
-        ByteText.short(entry.allocated), entry.problem.map { "no: \($0)" } ?? "yes",
+        entry.name, kind, UTCTime(entry.modified).readable, size, allocated,
+        entry.problem.map { "no: \($0)" } ?? "yes",
       ])
     }
     announce(table.text)
@@ -99,11 +100,31 @@ struct ImageSnapshotDeleteCommand: ParsableCommand {
 }
 
 extension Snapshot.Entry {
+  /// Its kind, how long it is, and how much it occupies.
+  fileprivate var words: (kind: String, size: String, allocated: String) {
+    switch kind {
+    case .file(let size, let allocated): ("file", ByteText.short(size), ByteText.short(allocated))
+    case .internal(let identifier, let size): ("internal \(identifier)", ByteText.short(size), "-")
+    }
+  }
+
   fileprivate var json: JSONValue {
-    .object([
-      "name": .string(name), "path": .string(path), "modified": .integer(modified),
-      "fileSize": .unsigned(fileSize), "fileAllocated": .unsigned(allocated), "valid": .bool(problem == nil),
-      "problem": problem.map { .string($0) } ?? .null,
-    ])
+    var members: [JSONValue.Member] = [.init("name", .string(name))]
+    switch kind {
+    case .file(let size, let allocated):
+      members += [
+        .init("kind", "file"), .init("fileSize", .unsigned(size)),
+        .init("fileAllocated", .unsigned(allocated)),
+      ]
+    case .internal(let identifier, let size):
+      members += [
+        .init("kind", "internal"), .init("id", .string(identifier)), .init("virtualSize", .unsigned(size)),
+      ]
+    }
+    members += [
+      .init("path", .string(path)), .init("modified", .integer(modified)),
+      .init("valid", .bool(problem == nil)), .init("problem", problem.map { .string($0) } ?? .null),
+    ]
+    return .object(members)
   }
 }

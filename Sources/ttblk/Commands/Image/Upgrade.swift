@@ -7,7 +7,7 @@ import Telemetry
 struct ImageUpgradeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "upgrade",
-    abstract: "Rewrite a UML COW file of an old version or layout in the current one.",
+    abstract: "Bring a UML COW or qcow2 file of an old version to the current one.",
     discussion: """
       The backing file must be there and be the right one: pages that the old file has only in part are \
       completed from it. Sectors without a bit, at the end of a disk of version 1 or 2, are the backing \
@@ -15,6 +15,7 @@ struct ImageUpgradeCommand: ParsableCommand {
       The new file (version 3, sectors of 512 bytes, aligned to 4096) appears when it is complete and \
       compared with the old one. Without --output it takes the old file's name, and the old one is kept as \
       FILE.v1, FILE.v2 or FILE.v3; nothing is ever overwritten. A file that is current already stays as it is.
+      A qcow2 file of version 2 gets a header of version 3 in place.
       """)
 
   @Argument(help: "The COW file.", completion: .file())
