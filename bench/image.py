@@ -55,6 +55,15 @@ def dense_runs():
     return [(sector, 128) for sector in range(0, size // 512, 256)]
 
 
+def peak_memory(process):
+    """The largest resident set so far, KiB: wait4 would count this program's own, from before exec."""
+    try:
+        with open(f"/proc/{process.pid}/status") as status:
+            return max((int(line.split()[1]) for line in status if line.startswith("VmHWM")), default=0)
+    except OSError:
+        return 0
+
+
 def timed(steps):
     """Runs commands one after the other; (wall, processor, largest resident set) of all of them."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -62,19 +71,21 @@ def timed(steps):
     largest = 0
     for command in steps:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        error = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        largest = max(largest, usage.ru_maxrss)
+        while True:
+            try:
+                process.wait(0.02)
+                break
+            except subprocess.TimeoutExpired:
+                largest = max(largest, peak_memory(process))
         if process.returncode != 0:
-            sys.exit(f"{command}: exit {process.returncode}: {error.decode()}")
+            sys.exit(f"{command}: exit {process.returncode}: {process.stderr.read().decode()}")
     wall = time.monotonic() - begin
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall, cpu, largest
 
 
-def row(name, contestants, prepare, asked=""):
+def row(name, contestants, prepare):
     """`contestants`: (label, steps); the first is ours."""
     results = {label: [] for label, _ in contestants}
     for _ in range(options.rounds):
@@ -91,7 +102,7 @@ def row(name, contestants, prepare, asked=""):
         ratio = "" if label == contestants[0][0] else f"{median / ours:.2f} times ours"
         print(
             f"| {name} | {label} | {median:.2f} s ({min(walls):.2f} to {max(walls):.2f}) | {cpu:.2f} s |"
-            f" {resident / 1024:.0f} MiB | {ratio} {asked if ratio == '' else ''}|",
+            f" {resident / 1024:.0f} MiB | {ratio} |",
             flush=True,
         )
 
@@ -212,7 +223,7 @@ def bench(folder):
         shutil.rmtree(work)
 
 
-print("| row | who | wall | processor | largest resident set | ratio |")
+print("| what | who | wall | processor | largest resident set | ratio |")
 print("|---|---|---|---|---|---|")
 for folder in options.folder or ["/var/tmp", "/dev/shm"]:
     bench(folder)

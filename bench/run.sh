@@ -1,5 +1,5 @@
 #!/bin/bash
-# Prints the figures of RESULTS.md: bench/run.sh [time-travel|start|idle]; all of them without an argument.
+# Prints the figures of RESULTS.md: bench/run.sh [time-travel|start|idle|image]; all of them without an argument.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -7,7 +7,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/ttblk-bench-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 set_up() {
-  "$top/images/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev pkg-config python3
+  "$top/images/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev pkg-config python3 uml-utilities qemu-utils
   TTBLK_GUEST=$("$top/images/guest/build.sh")
   export TTBLK_GUEST
   swift build --package-path "$top" -c release --product ttblk --static-swift-stdlib >"$work/build.log" 2>&1 ||
@@ -60,8 +60,11 @@ idle() {
     'BEGIN { printf "idle: one disk %d KiB resident, 201 disks %d KiB, %.1f KiB for each more\n", one, many, (many - one) / 200 }'
 }
 
+# ttblk image beside uml_moo, cp and qemu-img, on a disk's file system and on tmpfs: 4 GiB each time, half an hour.
+image() { python3 "$top/bench/image.py" --folder /var/tmp --folder /dev/shm "$ttblk"; }
+
 set_up
 machine
-for figure in "${@:-time_travel start idle}"; do
+for figure in "${@:-time_travel start idle image}"; do
   for name in ${figure//-/_}; do "$name"; done
 done

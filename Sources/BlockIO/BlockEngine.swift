@@ -26,6 +26,13 @@ package protocol BlockEngine: AnyObject {
   /// Makes a range read as zeros; the file becomes no longer.
   /// - Parameter unmap: give its space back; otherwise keep space for it, if the file system can.
   func zero(_ file: ImageFile, _ range: Range<UInt64>, unmap: Bool) throws(BlockIOError)
+  /// Another engine of its kind for another thread; nil if the operations of both would get into each other's
+  /// way, as with the doubles, which keep a record of all.
+  func makeSibling() -> (any BlockEngine)?
+}
+
+extension BlockEngine {
+  package func makeSibling() -> (any BlockEngine)? { nil }
 }
 
 /// A cluster that is stored compressed, and where in it a segment begins.

@@ -13,6 +13,8 @@ package final class SynchronousEngine: BlockEngine {
 
   deinit { zeros?.deallocate() }
 
+  package func makeSibling() -> (any BlockEngine)? { SynchronousEngine(bytesPerCall: bytesPerCall) }
+
   package func read(
     _ file: ImageFile, at offset: UInt64, into parts: UnsafeBufferPointer<iovec>
   ) throws(BlockIOError) {

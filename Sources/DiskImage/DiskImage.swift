@@ -148,6 +148,8 @@ package enum Limits {
   static let planSegmentsMany = 16384
   /// How many bytes are copied by one read: fewer than a processor's own cache has.
   static let copyBytesPerStep = 256 << 10
+  /// How many reads may be ahead of the writes that they are for.
+  static let copyStepsUnderWay = 4
   /// Pieces of a file that are shorter are read, not searched for holes.
   static let holeSearchMin: UInt64 = 1 << 20
   /// Zeros are left out in blocks of this many bytes.

@@ -90,7 +90,10 @@ struct QEMUCheck: Decodable {
       }
       let a = theirs.map { word($0.corruptions, $0.leaks) } ?? "refused"
       let b = ours.map { word($0.errors, $0.leaks) } ?? "refused"
-      if a != b { different.append("round \(round), byte \(place): \(a) is \(b) \(ours?.messages ?? [])") }
+      // QEMU gives up on some tables that we can say something of.
+      if a != b, (a, b) != ("refused", "corrupt") {
+        different.append("round \(round), byte \(place): \(a) is \(b) \(ours?.messages ?? [])")
+      }
       guard
         let disk = try? openImage(
           path: scratch.file("q"), options: ImageOptions(readOnly: true, lock: false),

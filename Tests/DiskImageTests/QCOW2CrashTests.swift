@@ -104,7 +104,7 @@ import Testing
     let disk = try openQCOW2(scratch, registry, engine: engine)
     var model = Model(bytes: start, random: RandomStream(seed: seed, name: "qcow2 space"))
     var failures = 0
-    for _ in 0..<80 {
+    for _ in 0..<50 {
       if model.random.next() % 3 == 0 {
         let operation: BlockOperation = model.random.next() % 4 == 0 ? .zero : .write
         engine.fail(
@@ -145,5 +145,61 @@ import Testing
     #expect([0, 3].contains(scratch.qemuCheck("q")))
     let isSame = scratch.qemuBytes("q") == model.bytes
     #expect(isSame)
+  }
+
+  /// What commands do, rather than guests.
+  static func change(_ disk: QCOW2.Disk, _ model: inout Model) throws {
+    switch model.random.next() % 8 {
+    case 0: try disk.makeEmpty()
+    case 1: try disk.resize(to: 512 * (1 + model.random.next() % 3000), shrinking: true)
+    case 2: try disk.resize(to: disk.size + 512 * (model.random.next() % 5000))
+    case 3, 4:
+      let cluster = [UInt8](
+        repeating: UInt8(truncatingIfNeeded: model.random.next()), count: Int(disk.clusterSize))
+      let stored = cluster.withUnsafeBytes { QCOW2.Compressor.compress($0, method: .deflate, level: 1) }
+      guard let stored else { return }
+      let count = (disk.size + disk.clusterSize - 1) / disk.clusterSize
+      for _ in 0..<4 {
+        try disk.appendCompressed(at: model.random.next() % count * disk.clusterSize, stored)
+      }
+    case 5: try disk.flush()
+    case 6:
+      try disk.changeBacking(
+        to: disk.header.backingPath.isEmpty ? nil : QCOW2.Backing(path: "base", format: .raw))
+    default:
+      let start = model.random.next() % (disk.size / 512) * 512
+      try disk.put([1, 2, 3], at: start)
+      try disk.writeZeroes(0..<start, unmap: false)
+    }
+  }
+
+  @Test("a disk may be cut off while it is resized, emptied or filled", arguments: 0..<20 * soak)
+  func commands(seed: UInt64) throws {
+    let scratch = Scratch()
+    let registry = FileRegistry()
+    _ = try QCOW2WriteTests.make(Self.shapes[Int(seed) % Self.shapes.count], scratch, registry, seed: seed)
+    var model = Model(bytes: [0], random: RandomStream(seed: seed, name: "qcow2 commands"))
+    for round in 0..<6 {
+      let engine = FaultyEngine(holdsUnsynchronized: round % 2 == 0)
+      let disk = try #require(try openQCOW2(scratch, registry, engine: engine) as? QCOW2.Disk)
+      engine.fail(
+        model.random.next() % 2 == 0 ? .write : .synchronize, skipping: Int(model.random.next() % 40),
+        code: EIO)
+      for _ in 0..<12 {
+        do { try Self.change(disk, &model) } catch { break }
+      }
+      var random = model.random
+      try engine.crash { _, count in random.next() % 2 == 0 ? count : random.next() % (count / 512 + 1) * 512
+      }
+      model.random = random
+      try? disk.close()
+      let check = scratch.qemuCheck("q")
+      #expect(check == 0 || check == 3, "seed \(seed), round \(round)")
+      if check == 3 {
+        let after = try QCOW2.repair(path: scratch.file("q"), .leaks, lock: false, registry: registry).after
+        #expect(after.leaks == 0 && after.errors == 0)
+        #expect(scratch.qemuCheck("q") == 0)
+      }
+    }
   }
 }

@@ -114,7 +114,7 @@ import Testing
   static func isVast(_ name: String) -> Bool { name == "empty" || name == "sparse and vast" }
 
   /// Some runs, some noise, some zeros.
-  static func random() -> [UInt8] {
+  static let random: [UInt8] = {
     var random = RandomStream(seed: 1, name: "qcow2 base")
     var bytes = [UInt8](repeating: 0, count: 1536 << 10)
     for block in 0..<96 {
@@ -127,7 +127,7 @@ import Testing
       }
     }
     return bytes
-  }
+  }()
 
   @Test(
     "every shape that QEMU writes has the bytes, the map and the figures that QEMU sees",
@@ -135,7 +135,7 @@ import Testing
   func shape(name: String) throws {
     let scratch = Scratch()
     let registry = FileRegistry()
-    scratch.write("random", Self.random())
+    scratch.write("random", Self.random)
     let script = try #require(Self.shapes.first { $0.0 == name }?.1)
     try #require(scratch.shell(script) == 0, "qemu-utils is needed")
     let disk = try openImage(
@@ -146,7 +146,7 @@ import Testing
     } else {
       let ours = try disk.all()
       let theirs = scratch.qemuBytes("q")
-      let isSame = ours.prefix(theirs.count) == theirs[...]
+      let isSame = Array(ours.prefix(theirs.count)) == theirs
       #expect(isSame)
       #expect(theirs.count > 0 && ours.dropFirst(theirs.count).allSatisfy { $0 == 0 })
     }
@@ -159,7 +159,7 @@ import Testing
   @Test("snapshots are listed, and shown by id or by name as QEMU shows them")
   func snapshots() throws {
     let scratch = Scratch()
-    scratch.write("random", Self.random())
+    scratch.write("random", Self.random)
     try #require(scratch.shell(try #require(Self.shapes.first { $0.0 == "snapshots" }?.1)) == 0)
     let registry = FileRegistry()
     let info = try #require(try ImageInfo(path: scratch.file("q"), registry: registry).qcow2)

@@ -22,11 +22,18 @@ let package = Package(
   name: "Fuzz",
   targets: [
     .target(name: "CLinux"),
+    .systemLibrary(name: "CCompression", providers: [.apt(["zlib1g-dev", "libzstd-dev"])]),
     .target(name: "Linux", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "VhostUser", dependencies: ["Linux"], swiftSettings: settings),
     .target(name: "TestKit", dependencies: ["Linux", "VhostUser"], swiftSettings: settings),
+    .target(name: "BlockIO", dependencies: ["Linux", "CLinux"], swiftSettings: settings),
+    .target(
+      name: "DiskImage", dependencies: ["BlockIO", "Linux", "CLinux", "CCompression"], swiftSettings: settings
+    ),
     fuzzer("fuzz-messages", ["VhostUser", "Linux", "TestKit"]),
     fuzzer("fuzz-chains", ["VhostUser", "Linux", "TestKit"]),
+    fuzzer("fuzz-qcow2", ["DiskImage", "BlockIO", "CLinux"]),
+    fuzzer("fuzz-cow", ["DiskImage", "BlockIO", "CLinux"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -43,6 +43,7 @@ import Testing
     ],
     // Compressing on every processor; nothing of a simulation.
     "Dispatch": ["DiskImage"],
+    "Synchronization": ["DiskImage"],
     "HeapModule": ["Simulation"],
     "Histogram": ["Telemetry"],
     "TOMLKit": ["Scenario"],

@@ -12,6 +12,12 @@ import Testing
     Rule(#"\bunsafeBitCast\b"#, "fields are parsed one by one"),
   ]
 
+  static let allowances = [
+    Allowance(
+      path: "Sources/DiskImage/Operations/Belt.swift", text: "queue.async {",
+      reason: "copies of whole images, which no simulation sees: a queue that runs one piece at a time")
+  ]
+
   /// Spelled in two parts, so that a search for them does not find this line.
   static let unfinished = Rule(
     ["TO" + "DO", "FIX" + "ME", "X" + "XX", "place" + "holder"].map { "\\b\($0)\\b" }.joined(separator: "|"),
@@ -25,7 +31,7 @@ import Testing
 
   @Test("have none of the words that we do without") func words() throws {
     for file in Repository.sources {
-      for rule in Self.rules { try rule.check(file, lines: file.code) }
+      for rule in Self.rules { try rule.check(file, lines: file.code, allowing: Self.allowances) }
       try Self.unfinished.check(file, lines: file.lines)
       if file.module != "ttblk" { try Self.printing.check(file, lines: file.code) }
     }

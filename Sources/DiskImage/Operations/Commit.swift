@@ -42,16 +42,16 @@ package enum Commit {
     _ disk: any DiskImage, to backing: any DiskImage, engine: any BlockEngine, progress: Progress
   ) throws(DiskImageError) -> UInt64 {
     try progress.begin("committing", total: disk.size)
-    let copier = Copier(disk, progress: progress)
     guard backing.format == .raw, let file = backing.files.first else {
-      var sink = ImageSink(backing, isFresh: false)
-      let count = try copier.copyOwn(to: &sink)
+      let sink = ImageSink(backing, isFresh: false)
+      let count = try Copier(disk, progress: progress).copyOwn(to: sink)
       try backing.close()
       return count
     }
     try requireNoDisguise(disk, path: backing.path)
-    var sink = RawSink(file, size: backing.exactSize, isFresh: false, engine: engine)
-    let count = try copier.copyOwn(to: &sink)
+    let sibling = engine.makeSibling()
+    let sink = RawSink(file, size: backing.exactSize, isFresh: false, engine: sibling ?? engine)
+    let count = try Copier(disk, progress: progress, isParallel: sibling != nil).copyOwn(to: sink)
     do throws(BlockIOError) { try engine.synchronize(file) } catch { throw .file(error) }
     return count
   }

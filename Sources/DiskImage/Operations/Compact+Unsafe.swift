@@ -55,8 +55,8 @@ package enum Compact {
       let image = RawDisk(file, readOnly: true, wasGuessed: false, engine: engine)
       try progress.begin("compacting", total: image.size)
       let copier = Copier(image, progress: progress)
-      var sink = PunchSink(file, dataOffset: 0, end: file.size, engine: engine)
-      try copier.copy(to: &sink)
+      let sink = PunchSink(file, dataOffset: 0, end: file.size, engine: engine)
+      try copier.copy(to: sink)
     } catch {
       try? file.setModificationTime(modified)
       throw error
@@ -71,7 +71,7 @@ package enum Compact {
 /// Takes nothing, and makes holes of zeros where a file has them as data.
 ///
 /// SAFETY: it never looks at the bytes that it is given.
-struct PunchSink: CopySink {
+final class PunchSink: CopySink {
   private let file: ImageFile
   /// Where the disk begins in the file.
   private let dataOffset: UInt64
@@ -86,9 +86,9 @@ struct PunchSink: CopySink {
     self.engine = engine
   }
 
-  mutating func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {}
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {}
 
-  mutating func zero(_ range: Range<UInt64>) throws(DiskImageError) {
+  func zero(_ range: Range<UInt64>) throws(DiskImageError) {
     let start = dataOffset + range.lowerBound
     let stop = min(dataOffset + range.upperBound, end)
     // A hole stays one, for nothing.

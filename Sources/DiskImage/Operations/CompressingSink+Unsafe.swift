@@ -4,7 +4,7 @@ import Dispatch
 
 /// Takes the contents into a new qcow2 file, compressed: gathers clusters, compresses them side by side, and
 /// appends them in their order, so that the file is the same whatever the number of processors.
-struct CompressingSink: CopySink {
+final class CompressingSink: CopySink {
   private let disk: QCOW2.Disk
   private let method: CompressedCluster.Method
   private let level: Int32
@@ -23,7 +23,7 @@ struct CompressingSink: CopySink {
     bytes.reserveCapacity(capacity * clusterSize)
   }
 
-  mutating func write(_ source: UnsafeRawBufferPointer, at offset: UInt64) throws(DiskImageError) {
+  func write(_ source: UnsafeRawBufferPointer, at offset: UInt64) throws(DiskImageError) {
     var done = 0
     while done < source.count {
       let position = offset + UInt64(done)
@@ -45,10 +45,10 @@ struct CompressingSink: CopySink {
   }
 
   /// What nobody wrote is zeros.
-  mutating func zero(_ range: Range<UInt64>) {}
+  func zero(_ range: Range<UInt64>) {}
 
   /// Stores what is gathered.
-  mutating func finish() throws(DiskImageError) {
+  func finish() throws(DiskImageError) {
     let (count, size, method, level) = (offsets.count, clusterSize, method, level)
     var compressed = [[UInt8]?](repeating: nil, count: count)
     bytes.withUnsafeBytes { source in
@@ -62,7 +62,7 @@ struct CompressingSink: CopySink {
         }
       }
     }
-    var plain = ImageSink(disk, isFresh: true)
+    let plain = ImageSink(disk, isFresh: true)
     for (index, offset) in offsets.enumerated() {
       if let stored = compressed[index] {
         try disk.appendCompressed(at: offset, stored)

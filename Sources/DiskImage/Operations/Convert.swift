@@ -17,6 +17,8 @@ package struct Convert {
   var replaces: FileIdentity?
   let registry: FileRegistry
   let engine: any BlockEngine
+  /// Writes while `engine` reads.
+  private let sibling: (any BlockEngine)?
   let progress: Progress
 
   /// A copy to be made.
@@ -29,6 +31,7 @@ package struct Convert {
     isReplacing = replacing
     self.registry = registry
     self.engine = engine
+    sibling = engine.makeSibling()
     self.progress = progress
   }
 
@@ -56,8 +59,8 @@ package struct Convert {
       let file = try registry.openFile(output.temporary, writable: true, lock: false)
       do throws(BlockIOError) { try file.setLength(image.exactSize) } catch { throw .file(error) }
       try progress.begin("copying", total: image.size)
-      var sink = RawSink(file, size: image.exactSize, isFresh: true, engine: engine)
-      try Copier(image, progress: progress).copy(to: &sink)
+      let sink = RawSink(file, size: image.exactSize, isFresh: true, engine: outputEngine)
+      try copy(to: sink)
     }
     try output.publish()
   }
@@ -66,24 +69,22 @@ package struct Convert {
   package func toQCOW2(_ options: QCOW2Options) throws(DiskImageError) {
     var output = try begin()
     do {
-      try QCOW2.create(
-        path: output.temporary, size: image.size, clusterBits: options.clusterBits,
-        refcountOrder: options.refcountOrder, backing: options.backing,
-        compression: options.compression ?? .deflate, like: image.files.first, registry: registry,
-        engine: engine)
+      try QCOW2.fill(
+        output, size: image.size, clusterBits: options.clusterBits, refcountOrder: options.refcountOrder,
+        backing: options.backing, compression: options.compression ?? .deflate, like: image.files.first,
+        registry: registry, engine: engine)
       let disk = try openOutput(output.temporary, .qcow2)
       if options.backing != nil {
         try writeDifferences(to: disk, unit: Int(1) << Int(options.clusterBits))
       } else if let method = options.compression, let disk = disk as? QCOW2.Disk {
         try progress.begin("compressing", total: image.size)
         let level = options.level ?? QCOW2.Compressor.usualLevel(method)
-        var sink = CompressingSink(disk, method: method, level: level)
-        try Copier(image, progress: progress).copy(to: &sink)
+        let sink = CompressingSink(disk, method: method, level: level)
+        try copy(to: sink)
         try sink.finish()
       } else {
         try progress.begin("copying", total: image.size)
-        var sink = ImageSink(disk, isFresh: true)
-        try Copier(image, progress: progress).copy(to: &sink)
+        try copy(to: ImageSink(disk, isFresh: true))
       }
       try disk.close()
     }
@@ -94,9 +95,9 @@ package struct Convert {
   package func toCOW(backing: String, format: ImageFormat? = nil) throws(DiskImageError) {
     var output = try begin()
     do {
-      try UMLCOW.create(
-        path: output.temporary, backing: backing, format: format, force: true, like: image.files.first,
-        registry: registry, engine: engine)
+      try UMLCOW.fill(
+        output, backing: backing, format: format, force: true, like: image.files.first, registry: registry,
+        engine: engine)
       let disk = try openOutput(output.temporary, .umlCOW)
       guard disk.size == image.size else {
         throw .unsuitable(
@@ -118,15 +119,22 @@ package struct Convert {
   private func openOutput(_ name: String, _ format: ImageFormat) throws(DiskImageError) -> any DiskImage {
     // Nobody knows its name; its backing file may be one of our inputs.
     try openImage(
-      path: name, options: ImageOptions(format: format, lock: false), registry: registry, engine: engine)
+      path: name, options: ImageOptions(format: format, lock: false), registry: registry,
+      engine: outputEngine)
   }
 
+  private func copy(to sink: some CopySink) throws(DiskImageError) {
+    try Copier(image, progress: progress, isParallel: sibling != nil).copy(to: sink)
+  }
+
+  private var outputEngine: any BlockEngine { sibling ?? engine }
+
   private func writeDifferences(to disk: any DiskImage, unit: Int) throws(DiskImageError) {
-    var sink = ImageSink(disk, isFresh: false)
+    let sink = ImageSink(disk, isFresh: false)
     let copier = Copier(image, progress: Progress())
     try Comparison(image, disk, progress: progress).differences(unit: unit) {
       (range) throws(DiskImageError) in
-      try copier.copy(range.clamped(to: 0..<disk.size), to: &sink)
+      try copier.copy(range.clamped(to: 0..<disk.size), to: sink)
     }
   }
 }

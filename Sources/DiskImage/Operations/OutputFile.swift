@@ -62,7 +62,7 @@ package struct OutputFile: ~Copyable {
     do throws(LinuxError) {
       let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
       let file = Descriptor(
-        owning: try retrying("create", temporary) { open(temporary, flags, permissions | S_IWUSR | S_IRUSR) })
+        owning: try retrying("create", path) { open(temporary, flags, permissions | S_IWUSR | S_IRUSR) })
       // Not less than the model has, either, whatever the umask is.
       if model != nil { fchmod(file.rawValue, permissions | S_IWUSR | S_IRUSR) }
       try body(file, temporary)
@@ -131,7 +131,9 @@ private func removeAbandoned(_ start: String) {
   let folder = directoryName(start)
   let prefix = baseName(start)
   for name in (try? directoryEntries(folder)) ?? [] where name.hasPrefix(prefix) {
-    let numbers = name.split(separator: mark).dropFirst().map { pid_t($0) }
+    // The path itself may have the mark in it.
+    let rest = name.dropFirst(prefix.count - (prefix.hasSuffix(mark) ? mark.count : 0))
+    let numbers = rest.split(separator: mark, omittingEmptySubsequences: false).dropFirst().map { pid_t($0) }
     guard let last = numbers.last, let process = last, process > 0, process != getpid(),
       !numbers.contains(nil)
     else { continue }

@@ -169,9 +169,9 @@ package enum Snapshot {
       if !target.share(source, at: 0, count: 0, to: 0) {
         do throws(BlockIOError) { try target.setLength(source.size) } catch { throw .file(error) }
         let image = RawDisk(source, readOnly: true, wasGuessed: false, engine: engine)
-        var sink = RawSink(target, size: source.size, isFresh: true, engine: engine)
+        let sink = RawSink(target, size: source.size, isFresh: true, engine: engine)
         let copier = Copier(image, progress: progress)
-        try copier.copy(to: &sink)
+        try copier.copy(to: sink)
       }
       do throws(BlockIOError) { try engine.synchronize(target) } catch { throw .file(error) }
     }

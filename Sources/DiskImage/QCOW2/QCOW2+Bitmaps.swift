@@ -42,7 +42,7 @@ extension QCOW2 {
       guard tableBytes <= fileSize, tableBytes == 0 || header.isTable(tableOffset, tableBytes) else {
         return false
       }
-      try body(tableOffset, tableBytes)
+      if tableBytes > 0 { try body(tableOffset, tableBytes) }
       guard try forEachBitmapCluster(header, tableOffset, tableBytes, file, engine, body) else {
         return false
       }

@@ -67,7 +67,7 @@ extension QCOW2 {
     }
 
     /// Calls `body` for each cluster that is referred to, in the order of the file.
-    func forEach(_ body: (_ cluster: UInt64, _ count: UInt64) throws(DiskImageError) -> Void)
+    func visit(_ body: (_ cluster: UInt64, _ count: UInt64) throws(DiskImageError) -> Void)
       throws(DiskImageError)
     {
       for number in numbers.sorted() {

@@ -52,7 +52,7 @@ extension QCOW2.Checker {
       counted.clear(cluster)
     }
     var missing: [(UInt64, UInt64)] = []
-    try counted.forEach { (cluster, references) throws(DiskImageError) in
+    try counted.visit { (cluster, references) throws(DiskImageError) in
       missing.append((cluster, references))
     }
     for (cluster, references) in missing { compare(cluster, 0, references) }

@@ -37,13 +37,25 @@ extension QCOW2 {
   /// - Parameters:
   ///   - size: of the disk, rounded up to a sector; nil takes the backing image's.
   ///   - compression: what compressed clusters will be compressed by, if there are any.
-  ///   - model: a file whose contents it will have, and whose permissions it gets.
   package static func create(
     path: String, size: UInt64? = nil, clusterBits: UInt32 = 16, refcountOrder: UInt32 = 4,
-    backing: Backing? = nil, compression: CompressedCluster.Method = .deflate, like model: ImageFile? = nil,
-    registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
+    backing: Backing? = nil, compression: CompressedCluster.Method = .deflate, registry: FileRegistry,
+    engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
     var output = try OutputFile(path: path)
+    try fill(
+      output, size: size, clusterBits: clusterBits, refcountOrder: refcountOrder, backing: backing,
+      compression: compression, registry: registry, engine: engine)
+    try output.publish()
+  }
+
+  /// Writes a file that holds nothing yet under its temporary name.
+  static func fill(
+    _ output: borrowing OutputFile, size: UInt64?, clusterBits: UInt32, refcountOrder: UInt32,
+    backing: Backing?, compression: CompressedCluster.Method, like model: ImageFile? = nil,
+    registry: FileRegistry, engine: any BlockEngine
+  ) throws(DiskImageError) {
+    let path = output.path
     guard (Limits.qcow2ClusterBitsMin...Limits.qcow2ClusterBitsMax).contains(clusterBits) else {
       throw .qcow2(path: path, .clusterBits(clusterBits))
     }
@@ -70,7 +82,6 @@ extension QCOW2 {
       for (offset, bytes) in layout.pieces { try write(bytes, at: offset, to: file, name) }
       _ = try retrying("ftruncate", name) { ftruncate(file.rawValue, off_t(layout.end)) }
     }
-    try output.publish()
   }
 
   /// Where the parts of a new file are: header, refcount table, refcount blocks, L1 table.

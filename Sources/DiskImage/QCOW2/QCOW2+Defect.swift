@@ -113,6 +113,6 @@ extension QCOW2 {
 func hexadecimal(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
 
 /// Text from a file, without what could end a line or move a cursor.
-func printable(_ text: String) -> String {
+package func printable(_ text: String) -> String {
   String(String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 32 || $0.value == 127 ? "?" : $0 }))
 }

@@ -50,6 +50,7 @@ extension QCOW2 {
     var reader = SegmentReader()
     var gathered = IOVectorList()
     var edges = EdgeBuffers()
+    var shown: [Segment] = []
 
     init(
       _ opened: Opened, readOnly: Bool, registry: FileRegistry, engine: any BlockEngine

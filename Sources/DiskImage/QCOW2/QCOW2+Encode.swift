@@ -73,24 +73,25 @@ extension QCOW2 {
     } else {
       new.backingOffset = try pathOffset(old, new, end: end, path: file.path)
     }
-    var bytes = new.encoded()
-    let pathEnd = Int(new.backingOffset) + new.backingPath.count
-    bytes.append(contentsOf: repeatElement(0, count: max(0, pathEnd - bytes.count)))
-    if !new.backingPath.isEmpty {
-      bytes.replaceSubrange(Int(new.backingOffset)..<pathEnd, with: new.backingPath)
+    let bytes = new.encoded()
+    // Whatever of a path is in the first sector is written with it.
+    var first = Array(bytes.prefix(sector)) + [UInt8](repeating: 0, count: max(0, sector - bytes.count))
+    let path = new.backingPath
+    let inFirst = min(path.count, max(0, sector - Int(new.backingOffset)))
+    if !path.isEmpty, inFirst > 0 {
+      let start = Int(new.backingOffset)
+      first.replaceSubrange(start..<start + inFirst, with: path[..<inFirst])
     }
     do throws(BlockIOError) {
-      // What lies between the extensions and the path may be the old path, which counts until the end.
-      let path = max(sector, Int(new.backingOffset))
-      if pathEnd > path {
-        try engine.write(file, at: UInt64(path), from: bytes[path..<pathEnd])
+      if inFirst < path.count {
+        try engine.write(file, at: new.backingOffset + UInt64(inFirst), from: path[inFirst...])
+      }
+      try engine.synchronize(file)
+      if bytes.count > sector {
+        try engine.write(file, at: UInt64(sector), from: bytes[sector...])
         try engine.synchronize(file)
       }
-      if end > UInt64(sector) {
-        try engine.write(file, at: UInt64(sector), from: bytes[sector..<Int(end)])
-        try engine.synchronize(file)
-      }
-      try engine.write(file, at: 0, from: bytes[..<min(sector, bytes.count)])
+      try engine.write(file, at: 0, from: first[...])
       try engine.synchronize(file)
     } catch { throw .file(error) }
     return new

@@ -86,26 +86,29 @@ extension QCOW2.Checker {
     let perBlock: UInt64 = 1 << geometry.blockBits
     // A block for each stretch that has a reference, and for the new tables themselves.
     var used: [UInt64] = []
-    try references.census.forEach { (cluster, _) throws(DiskImageError) in
+    try references.census.visit { (cluster, _) throws(DiskImageError) in
       if used.last != cluster >> geometry.blockBits { used.append(cluster >> geometry.blockBits) }
     }
     var blockCount = UInt64(used.count)
     var tableClusters: UInt64 = 1
+    // The stretches that the new tables are in.
+    var own = end / perBlock...end / perBlock
     while true {
       let last = (end + blockCount + tableClusters) / perBlock
-      tableClusters = ((last + 1) * 8 + geometry.clusterMask) >> geometry.clusterBits
-      let own = Set((end / perBlock)...((end + blockCount + tableClusters - 1) / perBlock))
-      let needed = UInt64(used.count) + UInt64(own.subtracting(used).count)
-      if needed <= blockCount, (end + blockCount + tableClusters) / perBlock <= last { break }
+      tableClusters = max(tableClusters, ((last + 1) * 8 + geometry.clusterMask) >> geometry.clusterBits)
+      guard tableClusters << geometry.clusterBits <= Limits.qcow2RefcountTableBytesMax else {
+        throw .qcow2(path: file.path, .checkTooLarge)
+      }
+      own = end / perBlock...(end + blockCount + tableClusters - 1) / perBlock
+      let shared = used.count(where: own.contains)
+      let needed = UInt64(used.count) + UInt64(own.count) - UInt64(shared)
+      if needed <= blockCount, own.upperBound <= last { break }
       blockCount = max(needed, blockCount)
     }
-    guard tableClusters << geometry.clusterBits <= Limits.qcow2RefcountTableBytesMax else {
-      throw .qcow2(path: file.path, .checkTooLarge)
-    }
+    used.removeAll(where: own.contains)
+    used.append(contentsOf: own)
+    blockCount = UInt64(used.count)
     let total = blockCount + tableClusters
-    for index in (end / perBlock)...((end + total - 1) / perBlock) where !used.contains(index) {
-      used.append(index)
-    }
     references.census.extend(by: total << geometry.clusterBits, from: end << geometry.clusterBits)
     try references.add(end << geometry.clusterBits, total << geometry.clusterBits, "new refcount table")
     var table = [UInt8](repeating: 0, count: Int(tableClusters << geometry.clusterBits))

@@ -172,7 +172,7 @@ extension QCOW2.Disk {
   ) throws(DiskImageError) -> UInt64 {
     var copied: UInt64 = 0
     let copier = Copier(self, progress: Progress())
-    var sink = ImageSink(self, isFresh: skippingZeros)
+    let sink = ImageSink(self, isFresh: skippingZeros)
     // The plan changes with what is written: it is asked for a piece at a time.
     var position = range.lowerBound
     while position < range.upperBound {
@@ -180,7 +180,7 @@ extension QCOW2.Disk {
       guard let extent = try cursor.next() else { break }
       let isOwn = extent.segment.depth == 0 && (extent.segment.isAllocated || backing == nil)
       if !isOwn {
-        try copier.copy(extent.range, to: &sink)
+        try copier.copy(extent.range, to: sink)
         if !extent.isZero || !skippingZeros { copied += extent.segment.count }
       }
       try progress.advance(by: extent.segment.count)

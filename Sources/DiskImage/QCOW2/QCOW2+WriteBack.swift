@@ -74,15 +74,25 @@ extension QCOW2.Disk {
     touchedEnd = max(touchedEnd, end)
   }
 
-  /// Before the first change: whoever does not keep a feature in order says so.
+  /// Before the first change: whoever does not keep a feature in order says so. Bitmaps that are no longer
+  /// right go, as far as we understand where they are.
   func prepareToWrite() throws(DiskImageError) {
     guard !isPrepared else { return }
     if header.autoclear != 0 {
+      var bitmaps: [Range<UInt64>] = []
+      var isGood = header.autoclear & QCOW2.Autoclear.bitmaps != 0
+      if isGood {
+        isGood = try QCOW2.forEachBitmapRange(header, of: metadata, engine: engine) { (offset, count) in
+          let end = offset + count
+          let last = (end + geometry.clusterMask) >> geometry.clusterBits
+          bitmaps.append(offset >> geometry.clusterBits..<last)
+        }
+      }
       var changed = header
       changed.autoclear = 0
-      try put(changed.encodedFields()[88..<96], at: 88)
-      try synchronize()
-      header = changed
+      if isGood { changed.setExtension(QCOW2.ExtensionType.bitmaps, nil) }
+      header = try QCOW2.rewrite(header, as: changed, of: metadata, engine: engine)
+      if isGood { for clusters in bitmaps { free(clusters) } }
     }
     isPrepared = true
   }

@@ -87,9 +87,9 @@ extension QCOW2.Disk {
   /// Makes less than a cluster zeros.
   private func writeZeros(_ range: Range<UInt64>) throws(DiskImageError) {
     guard !range.isEmpty else { return }
-    var segments: [Segment] = []
-    try plan(range, into: &segments)
-    guard !segments.allSatisfy({ $0.source == .zeroes }) else { return }
+    shown.removeAll(keepingCapacity: true)
+    try plan(range, into: &shown)
+    guard !shown.allSatisfy({ $0.source == .zeroes }) else { return }
     let step = min(Limits.zeroBytesPerWrite, Int(range.upperBound - range.lowerBound))
     try withUnsafeTemporaryAllocation(byteCount: step, alignment: 8) { (memory) throws(DiskImageError) in
       // SAFETY: no part is longer than the memory.

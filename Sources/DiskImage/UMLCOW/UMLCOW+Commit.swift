@@ -25,6 +25,10 @@ extension UMLCOW {
     let wasContinued = try CommitMarker.isSet(in: opened, engine: engine)
     if !wasContinued {
       try requireMatch(opened.header, path: file.path, backing: backing.image, file: backing.file)
+      // Nothing to commit: the backing file keeps its time, and other images on it stay valid.
+      guard try hasSectors(opened, engine: engine) else {
+        return Commit.Outcome(backing: backing.image.path, count: 0, wasContinued: false)
+      }
     }
     try CommitMarker.set(in: opened, engine: engine)
     let count = try copyOwn(opened, to: backing.image, engine: engine, progress: progress)
@@ -58,6 +62,12 @@ extension UMLCOW {
     } catch .file(let error) {
       throw .backingUnavailable(path: path, backing: name, error)
     }
+  }
+
+  private static func hasSectors(_ opened: Opened, engine: any BlockEngine) throws(DiskImageError) -> Bool {
+    var found = false
+    try scanBitmap(opened, engine: engine) { _, _ in found = true }
+    return found
   }
 
   private static func copyOwn(

@@ -18,12 +18,12 @@ extension UMLCOW {
     var same: UInt64 = 0
     let quiet = Progress()
     let copier = Copier(disk, progress: quiet)
-    var sink = PunchSink(file, dataOffset: opened.geometry.dataOffset, end: file.size, engine: engine)
+    let sink = PunchSink(file, dataOffset: opened.geometry.dataOffset, end: file.size, engine: engine)
     let comparison = Comparison(disk, backing, progress: progress)
     // Ranges come in order: between two of them the disk shows what its backing file does.
     try comparison.differences(unit: Int(Limits.pageSize)) { (range) throws(DiskImageError) in
       try disk.drop(same..<range.lowerBound)
-      try copier.copy(range, to: &sink)
+      try copier.copy(range, to: sink)
       same = range.upperBound
     }
     try disk.drop(same..<disk.size)

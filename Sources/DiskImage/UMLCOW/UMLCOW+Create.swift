@@ -14,12 +14,22 @@ extension UMLCOW {
   ///   - format: of the backing file, where it is known.
   ///   - full: take the space of the whole disk at once, so that no later write finds the file system full.
   ///   - force: accept a backing file so small that UML's ubd would die of it.
-  ///   - model: a file whose contents it will have, and whose permissions it gets.
   package static func create(
     path: String, backing: String, format: ImageFormat? = nil, force: Bool = false, full: Bool = false,
-    like model: ImageFile? = nil, registry: FileRegistry, engine: any BlockEngine = SynchronousEngine()
+    registry: FileRegistry,
+    engine: any BlockEngine = SynchronousEngine()
   ) throws(DiskImageError) {
     var output = try OutputFile(path: path)
+    try fill(
+      output, backing: backing, format: format, force: force, full: full, registry: registry, engine: engine)
+    try output.publish()
+  }
+
+  /// Writes a COW file that changes nothing yet under its temporary name.
+  static func fill(
+    _ output: borrowing OutputFile, backing: String, format: ImageFormat?, force: Bool, full: Bool = false,
+    like model: ImageFile? = nil, registry: FileRegistry, engine: any BlockEngine
+  ) throws(DiskImageError) {
     let header = try makeHeader(
       backing: backing, format: format, force: force, registry: registry, engine: engine)
     try output.fill(like: model) { (file, name) throws(LinuxError) in
@@ -28,7 +38,6 @@ extension UMLCOW {
         _ = try retrying("fallocate", name) { CLinux_fallocate_keep_size(file.rawValue, 0, Int64(size)) }
       }
     }
-    try output.publish()
   }
 
   private static func makeHeader(

@@ -150,7 +150,7 @@ extension UMLCOW.Disk {
   func copyUp(_ range: Range<UInt64>, progress: Progress) throws(DiskImageError) -> UInt64 {
     var copied: UInt64 = 0
     let copier = Copier(self, progress: progress)
-    var sink = ImageSink(self, isFresh: false)
+    let sink = ImageSink(self, isFresh: false)
     let pages = wholePages(around: range)
     var run: Range<UInt64>?
     var position = pages.lowerBound
@@ -161,14 +161,14 @@ extension UMLCOW.Disk {
       if !bitmap.allSet(page.lowerBound / geometry.sectorSize..<page.upperBound / geometry.sectorSize) {
         run = (run?.lowerBound ?? page.lowerBound)..<page.upperBound
       } else if let missing = run {
-        try copier.copy(missing, to: &sink)
+        try copier.copy(missing, to: sink)
         copied += missing.upperBound - missing.lowerBound
         run = nil
       }
       position = page.upperBound
     }
     if let run {
-      try copier.copy(run, to: &sink)
+      try copier.copy(run, to: sink)
       copied += run.upperBound - run.lowerBound
     }
     return copied

@@ -56,14 +56,14 @@ extension UMLCOW {
     try progress.begin("copying", total: old.size)
     let quiet = Progress()
     let copier = Copier(old, progress: quiet)
-    var sink = ImageSink(new, isFresh: false)
+    let sink = ImageSink(new, isFresh: false)
     var cursor = ExtentCursor(old, holeSearchMin: .max)
     var copied: UInt64 = 0
     while let extent = try cursor.next() {
       if extent.segment.source == .file(0) {
         let pages = new.wholePages(around: extent.range)
         let start = max(pages.lowerBound, copied)
-        if start < pages.upperBound { try copier.copy(start..<pages.upperBound, to: &sink) }
+        if start < pages.upperBound { try copier.copy(start..<pages.upperBound, to: sink) }
         copied = max(copied, pages.upperBound)
       }
       try progress.advance(by: extent.segment.count)

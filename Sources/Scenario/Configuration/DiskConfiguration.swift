@@ -120,7 +120,7 @@ package struct DiskConfiguration: Sendable {
 
   private static let keys: Set<String> = ["name", "image", "socket", "model", "format"]
 
-  private static let formats = ImageFormat.allCases.map(\.rawValue).joined(separator: ", ")
+  static let formats = ImageFormat.allCases.map(\.rawValue).joined(separator: ", ")
 
   private static func split(_ text: String) -> [String] {
     var parts = [""]

@@ -1,4 +1,5 @@
 // What to simulate: nodes, their disks, and how time is kept.
+package import DiskImage
 import Linux
 package import TimeTravel
 
@@ -28,15 +29,19 @@ package struct Scenario: Sendable {
     package var isOverlay: Bool
     package var model = "zero"
     package var isReadOnly = false
+    /// Of an existing image; nil guesses.
+    package var format: ImageFormat?
 
     package init(
-      name: String, source: Source, isOverlay: Bool, model: String = "zero", isReadOnly: Bool = false
+      name: String, source: Source, isOverlay: Bool, model: String = "zero", isReadOnly: Bool = false,
+      format: ImageFormat? = nil
     ) {
       self.name = name
       self.source = source
       self.isOverlay = isOverlay
       self.model = model
       self.isReadOnly = isReadOnly
+      self.format = format
     }
   }
 

@@ -1,4 +1,5 @@
 // A scenario's TOML.
+import DiskImage
 import DiskModel
 import Linux
 import TimeTravel
@@ -78,6 +79,8 @@ extension Scenario {
     let isReadOnly = try table.boolean("readonly") ?? false
     let isOverlay = try table.boolean("overlay") ?? !isReadOnly
     let model = try table.string("model") ?? "zero"
+    let format = try table.parsed(
+      "format", as: "one of \(DiskConfiguration.formats)", ImageFormat.init(rawValue:))
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a disk needs 'name'") }
@@ -91,13 +94,18 @@ extension Scenario {
     case (let image?, nil):
       guard fileExists(image) else { throw table.error("image '\(image)' does not exist", key: "image") }
       source = .image(image)
-    case (nil, let size?): source = .blank(size)
+    case (nil, let size?):
+      guard format == nil else {
+        throw table.error("'format' is that of an 'image': a disk with a 'size' is made here", key: "format")
+      }
+      source = .blank(size)
     default: throw table.error("disk '\(name)' needs 'image' or 'size', one of them")
     }
     do throws(DiskModelError) { _ = try makeDiskModel(model) } catch {
       throw table.error(error.description, key: "model")
     }
-    return Disk(name: name, source: source, isOverlay: isOverlay, model: model, isReadOnly: isReadOnly)
+    return Disk(
+      name: name, source: source, isOverlay: isOverlay, model: model, isReadOnly: isReadOnly, format: format)
   }
 
   /// `64M`, `4G`, `4096`: bytes, a positive multiple of 4 KiB.

@@ -54,13 +54,16 @@ final class RunFolder {
     // What we made ourselves needs no guess; a guest may write anything to a blank disk.
     var format: ImageFormat?
     switch (disk.source, disk.isOverlay) {
-    case (.image(let path), false): image = path
-    case (.image(let path), true): (image, format) = (try overlay(name, on: path, registry), .umlCOW)
+    case (.image(let path), false): (image, format) = (path, disk.format)
+    case (.image(let path), true):
+      (image, format) = (try overlay(name, on: path, disk.format, registry), .umlCOW)
     case (.blank(let size), false): (image, format) = (try blank("\(name).raw", size), .raw)
     // All nodes of one kind share the empty base, as they would share any other. No disk's name begins with
     // a dot, so none is this file.
     case (.blank(let size), true):
-      (image, format) = (try overlay(name, on: try blank(".empty-\(size).raw", size), registry), .umlCOW)
+      (image, format) = (
+        try overlay(name, on: try blank(".empty-\(size).raw", size), .raw, registry), .umlCOW
+      )
     }
     return DiskConfiguration(
       name: name, image: image, socket: scratch + "/" + socketName(ofDisk: index), model: disk.model,
@@ -69,11 +72,11 @@ final class RunFolder {
   }
 
   private func overlay(
-    _ name: String, on backing: String, _ registry: FileRegistry
+    _ name: String, on backing: String, _ format: ImageFormat?, _ registry: FileRegistry
   ) throws(RunError) -> String {
     let path = output + "/" + name + ".cow"
     do throws(DiskImageError) {
-      try UMLCOW.create(path: path, backing: backing, registry: registry)
+      try UMLCOW.create(path: path, backing: backing, format: format, registry: registry)
     } catch { throw .image(error) }
     return path
   }

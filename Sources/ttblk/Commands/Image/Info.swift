@@ -71,59 +71,6 @@ extension ImageInfo {
   }
 }
 
-extension QCOW2.Snapshot {
-  /// For scripts.
-  var json: JSONValue {
-    .object([
-      "id": .string(identifier), "name": .string(name), "size": .unsigned(size),
-      "taken": .unsigned(UInt64(taken)),
-    ])
-  }
-}
-
-extension ImageInfo.QCOW2Details {
-  fileprivate var json: JSONValue {
-    var backing = JSONValue.null
-    if let backingPath {
-      backing = .object([
-        "path": .string(backingPath), "format": backingFormat.map { .string($0) } ?? .null,
-      ])
-    }
-    let members: [JSONValue.Member] = [
-      .init("version", .unsigned(UInt64(version))),
-      .init("clusterSize", .unsigned(clusterSize)),
-      .init("refcountBits", .unsigned(UInt64(refcountBits))),
-      .init("compression", .string(compression == .deflate ? "deflate" : "zstd")),
-      .init("extendedL2", .bool(isExtendedL2)),
-      .init("dirty", .bool(isDirty)),
-      .init("corrupt", .bool(isCorrupt)),
-      .init("backing", backing),
-      .init("dataFile", dataFile.map { .string($0) } ?? .null),
-      .init("snapshots", .array(snapshots.map(\.json))),
-      .init("valid", .bool(problem == nil)),
-      .init("problem", problem.map { .string($0) } ?? .null),
-      .init("warnings", .array(warnings.map { .string($0) })),
-    ]
-    return .object(members)
-  }
-
-  fileprivate var rows: [(String, String)] {
-    var marks: [String] = []
-    if isExtendedL2 { marks.append("subclusters") }
-    if isDirty { marks.append("not closed properly") }
-    if isCorrupt { marks.append("corrupt") }
-    var rows: [(String, String)] = [
-      ("layout", "clusters of \(clusterSize), counts of \(refcountBits) bits"),
-      ("backing", backingPath.map { "\($0) (\(backingFormat ?? "format not recorded"))" } ?? "none"),
-    ]
-    if let dataFile { rows.append(("data file", dataFile)) }
-    if !marks.isEmpty { rows.append(("marks", marks.joined(separator: ", "))) }
-    rows += snapshots.map { ("snapshot", "\($0.identifier) '\($0.name)', \(ByteText.long($0.size))") }
-    rows.append(("valid", problem.map { "no: \($0)" } ?? "yes"))
-    return rows + warnings.map { ("warning", $0) }
-  }
-}
-
 extension ImageInfo.COW {
   fileprivate var json: JSONValue {
     .object([
