@@ -96,8 +96,10 @@ final class FaultFolder {
     switch name {
     case "base", "disk", "other": try put(name, contents(.init(rawValue: name) ?? .base))
     case "qbase", "out": try shell("qemu-img convert -f raw -O qcow2 \(base) \(name)")
-    case "q": try shell("qemu-img convert -f raw -O qcow2 -B base -F raw \(disk) q")
-    case "r": try shell("qemu-img convert -f raw -O qcow2 -B qbase -F qcow2 \(disk) r")
+    // Of small clusters, so that some are the backing file's.
+    case "q", "r":
+      let backing = name == "q" ? "-B base -F raw" : "-B qbase -F qcow2"
+      try shell("qemu-img convert -f raw -O qcow2 -o cluster_size=4096 \(backing) \(disk) \(name)")
     case "old": try shell("qemu-img convert -f raw -O qcow2 -o compat=0.10 -B base -F raw \(disk) old")
     // Its tables have to move to become longer.
     case "small":
