@@ -273,8 +273,9 @@ final class FaultFolder {
           ["-f", "-qq", "-o", trace, "-e", "trace=\(Self.calls)", Self.ttblk, "image"] + job.arguments)) == 0)
     var counts: [String: Int] = [:]
     return try String(contentsOfFile: trace, encoding: .utf8).split(separator: "\n").compactMap { line in
-      let words = line.split(separator: " ", maxSplits: 1)
-      guard words.count == 2, let call = words[1].split(separator: "(").first, call.first?.isLetter == true
+      // "PID call(…", "PID <... call resumed>…", with the number padded.
+      let words = line.split(separator: " ")
+      guard words.count > 1, let call = words[1].split(separator: "(").first, call.first?.isLetter == true
       else { return nil }
       let number = counts["\(words[0]) \(call)", default: 0] + 1
       counts["\(words[0]) \(call)"] = number
