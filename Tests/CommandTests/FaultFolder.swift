@@ -96,8 +96,10 @@ final class FaultFolder {
     switch name {
     case "base", "disk", "other": try put(name, contents(.init(rawValue: name) ?? .base))
     case "qbase", "out": try shell("qemu-img convert -f raw -O qcow2 \(base) \(name)")
-    case "q": try shell("qemu-img convert -f raw -O qcow2 -B base -F raw \(disk) q")
-    case "r": try shell("qemu-img convert -f raw -O qcow2 -B qbase -F qcow2 \(disk) r")
+    // Of small clusters, so that some are the backing file's.
+    case "q", "r":
+      let backing = name == "q" ? "-B base -F raw" : "-B qbase -F qcow2"
+      try shell("qemu-img convert -f raw -O qcow2 -o cluster_size=4096 \(backing) \(disk) \(name)")
     case "old": try shell("qemu-img convert -f raw -O qcow2 -o compat=0.10 -B base -F raw \(disk) old")
     // Its tables have to move to become longer.
     case "small":
@@ -260,7 +262,8 @@ final class FaultFolder {
     "write,pwrite64,pwritev,pwritev2,fallocate,ftruncate,fsync,fdatasync,rename,renameat,renameat2,link,"
     + "linkat,unlink,unlinkat,utimensat,copy_file_range,chmod,fchmod,chown"
 
-  /// The changes that the job's command makes: each a system call, and how many of its name came before.
+  /// The changes that the job's command makes: each a system call, and its number among those of its name
+  /// that its thread makes; in the next run that may be another thread, or none.
   func changes() throws -> [(call: String, number: Int)] {
     let trace = root + "/trace"
     try #require(
@@ -270,11 +273,13 @@ final class FaultFolder {
           ["-f", "-qq", "-o", trace, "-e", "trace=\(Self.calls)", Self.ttblk, "image"] + job.arguments)) == 0)
     var counts: [String: Int] = [:]
     return try String(contentsOfFile: trace, encoding: .utf8).split(separator: "\n").compactMap { line in
-      guard let call = line.split(separator: " ").dropFirst().first?.split(separator: "(").first else {
-        return nil
-      }
-      counts[String(call), default: 0] += 1
-      return call == "write" ? nil : (String(call), counts[String(call)] ?? 0)
+      // "PID call(…", "PID <... call resumed>…", with the number padded.
+      let words = line.split(separator: " ")
+      guard words.count > 1, let call = words[1].split(separator: "(").first, call.first?.isLetter == true
+      else { return nil }
+      let number = counts["\(words[0]) \(call)", default: 0] + 1
+      counts["\(words[0]) \(call)"] = number
+      return call == "write" ? nil : (String(call), number)
     }
   }
 

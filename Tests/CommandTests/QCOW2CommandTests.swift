@@ -146,12 +146,9 @@ extension Outcome {
     try FileManager.default.removeItem(atPath: folder.path("base"))
     let orphan = try folder.ttblk("info", "q")
     #expect(orphan.code == 3 && orphan.output.contains("is unavailable"))
-    try folder.require(
-      """
-      qemu-img create -q -f qcow2 --object secret,id=s,data=x \\
-        -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 e 1M
-      """
-    )
+    // Encrypted as of old: LUKS needs time that is measured by the processor's.
+    try folder.require("qemu-img create -q -f qcow2 e 1M")
+    try folder.poke("e", at: 32, [0, 0, 0, 1])
     #expect(try folder.ttblk("compare", "e", "e").failed(3, "encrypt"))
   }
 

@@ -72,9 +72,13 @@ import Testing
   func abandoned() throws {
     scratch.write("raw", [UInt8](repeating: 1, count: 4096))
     scratch.write("out.new-999999999", [1])
+    scratch.write("out.new-999999999.new-999999998", [1])
     scratch.write("out.new-\(getppid())", [2])
     try merge("raw", to: "out")
     #expect(scratch.names == ["out", "out.new-\(getppid())", "raw"])
+    scratch.write("a.new-b.new-999999999", [1])
+    try merge("raw", to: "a.new-b")
+    #expect(!scratch.names.contains("a.new-b.new-999999999"))
   }
 
   @Test("stopped in the middle, it leaves nothing")

@@ -52,6 +52,14 @@ import Testing
     #expect(try contents() == sample.ideal)
   }
 
+  @Test("what a killed repair left is removed by the next, whenever that is") func abandoned() throws {
+    start(sample(seed: 1))
+    scratch.write("cow.repair-20200101-000000.new-999999999", [1])
+    scratch.write("cow.repair-20200101-000000", [1])
+    _ = try repair(saving: "cow.repair-20300101-000000")
+    #expect(scratch.names == ["base", "cow", "cow.repair-20200101-000000", "cow.repair-20300101-000000"])
+  }
+
   @Test("a dry run changes nothing and says the same") func dryRun() throws {
     let sample = sample(seed: 0)
     start(sample)

@@ -131,7 +131,9 @@ private func removeAbandoned(_ start: String) {
   let folder = directoryName(start)
   let prefix = baseName(start)
   for name in (try? directoryEntries(folder)) ?? [] where name.hasPrefix(prefix) {
-    let numbers = name.split(separator: mark).dropFirst().map { pid_t($0) }
+    // The path itself may have the mark in it.
+    let rest = name.dropFirst(prefix.count - (prefix.hasSuffix(mark) ? mark.count : 0))
+    let numbers = rest.split(separator: mark, omittingEmptySubsequences: false).dropFirst().map { pid_t($0) }
     guard let last = numbers.last, let process = last, process > 0, process != getpid(),
       !numbers.contains(nil)
     else { continue }
