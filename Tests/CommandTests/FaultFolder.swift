@@ -96,14 +96,11 @@ final class FaultFolder {
     switch name {
     case "base", "disk", "other": try put(name, contents(.init(rawValue: name) ?? .base))
     case "qbase", "out": try shell("qemu-img convert -f raw -O qcow2 \(base) \(name)")
-    // Of small clusters, so that some are the backing file's.
-    case "q", "r":
-      let backing = name == "q" ? "-B base -F raw" : "-B qbase -F qcow2"
-      try shell("qemu-img convert -f raw -O qcow2 -o cluster_size=4096 \(backing) \(disk) \(name)")
-    case "old": try shell("qemu-img convert -f raw -O qcow2 -o compat=0.10 -B base -F raw \(disk) old")
+    case "q": try putQCOW2(name, on: "base", "cluster_size=4096")
+    case "r": try putQCOW2(name, on: "qbase", "cluster_size=4096")
+    case "old": try putQCOW2(name, on: "base", "cluster_size=4096,compat=0.10")
     // Its tables have to move to become longer.
-    case "small":
-      try shell("qemu-img convert -f raw -O qcow2 -o cluster_size=512 -B base -F raw \(disk) small")
+    case "small": try putQCOW2(name, on: "base", "cluster_size=512")
     case "damaged":
       try shell("qemu-img convert -f raw -O qcow2 -o cluster_size=4096 \(disk) damaged")
       try damage(name)
@@ -176,6 +173,16 @@ final class FaultFolder {
     }
     file += [UInt8](repeating: 0, count: Self.dataOffset - file.count)
     try put(name, Data(file) + data)
+  }
+
+  /// A qcow2 file that shows `disk` and has only what differs from its backing file.
+  private func putQCOW2(_ name: String, on backing: String, _ options: String) throws {
+    let format = backing == "base" ? "raw" : "qcow2"
+    try shell(
+      """
+      qemu-img create -q -f qcow2 -o \(options) -b \(root)/disk -F raw \(name)
+      qemu-img rebase -f qcow2 -b \(backing) -F \(format) \(name)
+      """)
   }
 
   /// A COW file of version 2.
