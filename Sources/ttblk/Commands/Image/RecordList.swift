@@ -16,8 +16,8 @@ struct RecordList {
       text += isEmpty ? "[" : ",\n"
       text += JSONValue.object(members).description
     } else {
-      if isEmpty { text += members.map { Self.padded($0.name) }.joined().trimmed + "\n" }
-      text += members.map { Self.padded(Self.plain($0.value)) }.joined().trimmed + "\n"
+      if isEmpty { text += Self.line(members.map(\.name)) }
+      text += Self.line(members.map { Self.plain($0.value) })
     }
     isEmpty = false
     if text.utf8.count > 32768 { flush() }
@@ -41,19 +41,10 @@ struct RecordList {
     }
   }
 
-  private static func padded(_ text: String) -> String {
-    text + String(repeating: " ", count: max(1, 16 - text.count))
-  }
-}
-
-extension String {
-  fileprivate var trimmed: Substring { self[...].dropLastSpaces }
-}
-
-extension Substring {
-  fileprivate var dropLastSpaces: Substring {
-    var text = self
-    while text.last == " " { text.removeLast() }
-    return text
+  /// Cells in columns; nothing behind the last one.
+  private static func line(_ cells: [String]) -> String {
+    var line = ""
+    for cell in cells.dropLast() { line += cell + String(repeating: " ", count: max(1, 16 - cell.count)) }
+    return line + (cells.last ?? "") + "\n"
   }
 }
