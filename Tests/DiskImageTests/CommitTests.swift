@@ -42,6 +42,19 @@ import Testing
     try expectDone(sample)
   }
 
+  @Test("keeps its space if it is told to, and a compaction gives it back")
+  func space() throws {
+    let sample = sample(0, size: 1 << 20)
+    let before = status(of: scratch.file("cow")).st_blocks
+    _ = try Commit.run(
+      path: scratch.file("cow"), keepingSpace: true, registry: registry, progress: Progress())
+    #expect(status(of: scratch.file("cow")).st_blocks > before / 2)
+    try expectDone(sample)
+    _ = try Compact.run(path: scratch.file("cow"), registry: registry, progress: Progress())
+    #expect(status(of: scratch.file("cow")).st_blocks < before / 2)
+    try expectDone(sample)
+  }
+
   @Test("goes on after any failure and any loss of power", arguments: 0..<24 * soak)
   func power(seed: UInt64) throws {
     var random = RandomStream(seed: seed, name: "commit")

@@ -18,8 +18,11 @@ package enum Commit {
   /// It may be interrupted at any moment, also by a loss of power, and be called again: the image is refused
   /// by others until then, and nothing is lost, since the image keeps what it has until the backing image has
   /// it on the medium.
+  /// - Parameter keepingSpace: let an emptied UML COW file keep the space of its sectors, for its next
+  ///   ones; file
+  ///   systems take long to take it back. A compaction gives it back later.
   package static func run(
-    path: String, format: ImageFormat? = nil, registry: FileRegistry,
+    path: String, format: ImageFormat? = nil, keepingSpace: Bool = false, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine(), progress: Progress
   ) throws(DiskImageError) -> Outcome {
     let file = try registry.openFile(path, writable: true, lock: true, style: nil)
@@ -30,7 +33,8 @@ package enum Commit {
     case .qcow2:
       return try QCOW2.commit(file, registry: registry, engine: engine, progress: progress)
     case .umlCOW:
-      return try UMLCOW.commit(file, registry: registry, engine: engine, progress: progress)
+      return try UMLCOW.commit(
+        file, keepingSpace: keepingSpace, registry: registry, engine: engine, progress: progress)
     case .raw:
       throw .unsuitable(path: path, reason: "is raw and has no backing file: there is nothing to commit")
     }
@@ -49,9 +53,10 @@ package enum Commit {
       return count
     }
     try requireNoDisguise(disk, path: backing.path)
-    let sibling = engine.makeSibling()
-    let sink = RawSink(file, size: backing.exactSize, isFresh: false, engine: sibling ?? engine)
-    let count = try Copier(disk, progress: progress, isParallel: sibling != nil).copyOwn(to: sink)
+    // On one thread: an image's own data is in short runs, and to wake another one for each takes longer
+    // (measured: 0.9 s for 1 GiB in runs of 64 KiB, 0.6 s on one).
+    let sink = RawSink(file, size: backing.exactSize, isFresh: false, engine: engine)
+    let count = try Copier(disk, progress: progress).copyOwn(to: sink)
     do throws(BlockIOError) { try engine.synchronize(file) } catch { throw .file(error) }
     return count
   }

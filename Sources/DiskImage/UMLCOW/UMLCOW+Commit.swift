@@ -12,7 +12,7 @@ extension UMLCOW {
   /// 4. the bitmap is cleared: each bit may go by itself, for the backing file has the same bytes;
   /// 5. the sectors give their space back, and the note goes.
   static func commit(
-    _ file: ImageFile, registry: FileRegistry, engine: any BlockEngine, progress: Progress
+    _ file: ImageFile, keepingSpace: Bool, registry: FileRegistry, engine: any BlockEngine, progress: Progress
   ) throws(DiskImageError) -> Commit.Outcome {
     let opened = try readHeader(file, engine: engine)
     try requireWritable(opened.header, path: file.path)
@@ -33,7 +33,7 @@ extension UMLCOW {
     try CommitMarker.set(in: opened, engine: engine)
     let count = try copyOwn(opened, to: backing.image, engine: engine, progress: progress)
     let renewed = try stamp(opened, after: backing.file, engine: engine)
-    try empty(renewed, engine: engine)
+    try empty(renewed, keepingSpace: keepingSpace, engine: engine)
     return Commit.Outcome(backing: backing.image.path, count: count, wasContinued: wasContinued)
   }
 
@@ -105,14 +105,18 @@ extension UMLCOW {
     } catch { throw .file(error) }
   }
 
-  private static func empty(_ opened: Opened, engine: any BlockEngine) throws(DiskImageError) {
+  private static func empty(
+    _ opened: Opened, keepingSpace: Bool, engine: any BlockEngine
+  ) throws(DiskImageError) {
     let geometry = opened.geometry
     let file = opened.overlay
     do throws(BlockIOError) {
       let bitmap = geometry.bitmapOffset..<geometry.bitmapOffset + geometry.bitmapCount
       try engine.zero(file, bitmap, unmap: true)
       try engine.synchronize(file)
-      try engine.zero(file, geometry.dataOffset..<geometry.dataOffset + geometry.diskSize, unmap: true)
+      if !keepingSpace {
+        try engine.zero(file, geometry.dataOffset..<geometry.dataOffset + geometry.diskSize, unmap: true)
+      }
     } catch { throw .file(error) }
     try CommitMarker.clear(in: opened, engine: engine)
   }

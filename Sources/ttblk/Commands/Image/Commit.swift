@@ -20,6 +20,13 @@ struct ImageCommitCommand: ParsableCommand {
   @Option(help: "The format of the image, instead of a guess.")
   var format: ImageFormat?
 
+  @Flag(
+    help: """
+      Let a UML COW file keep its space, for what is written to it next: file systems take long to take it \
+      back. 'compact' gives it back later.
+      """)
+  var keepSpace = false
+
   @Flag(help: "Print what was done as JSON.")
   var json = false
 
@@ -27,7 +34,8 @@ struct ImageCommitCommand: ParsableCommand {
 
   func run() throws {
     let progress = try progress.start("commit")
-    let outcome = try Commit.run(path: image, format: format, registry: FileRegistry(), progress: progress)
+    let outcome = try Commit.run(
+      path: image, format: format, keepingSpace: keepSpace, registry: FileRegistry(), progress: progress)
     guard json else { return }
     announce(
       JSONValue.object([
