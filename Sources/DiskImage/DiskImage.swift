@@ -53,17 +53,6 @@ package protocol DiskImage: AnyObject {
 }
 
 extension DiskImage {
-  /// Fills an array from the start of the disk.
-  func readStart(into bytes: inout [UInt8]) throws(DiskImageError) {
-    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(DiskImageError) in
-      // SAFETY: the part is the array, which outlives the call.
-      var part = iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
-      try withUnsafePointer(to: &part) { (pointer) throws(DiskImageError) in
-        try read(at: 0, into: UnsafeBufferPointer(start: pointer, count: 1))
-      }
-    }
-  }
-
   /// One word for messages: `raw`, `uml-cow`.
   package var formatName: String { format.rawValue }
 

@@ -134,6 +134,8 @@ import Testing
     scratch.write("cow", sample.file)
     #expect(throws: DiskImageError.wouldChangeFormat(path: scratch.file("base"))) { try commit() }
     #expect(readFile(scratch.file("base")) == sample.backing)
+    // Nothing was begun: the COW file is as it was, and excuses no change of the backing file.
+    #expect(readFile(scratch.file("cow")) == sample.file)
   }
 
   @Test("goes into a COW file beneath, and both stay valid")

@@ -25,10 +25,8 @@ package enum Commit {
     path: String, format: ImageFormat? = nil, keepingSpace: Bool = false, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine(), progress: Progress
   ) throws(DiskImageError) -> Outcome {
-    let file = try registry.openFile(path, writable: true, lock: true, style: nil)
-    let found: ImageFormat
-    if let format { found = format } else { found = try Probe.format(of: file, engine: engine) }
-    do throws(BlockIOError) { try file.lock(found.lockStyle) } catch { throw .file(error) }
+    let (file, found) = try openOperationFile(
+      path, format: format, writable: true, registry: registry, engine: engine)
     switch found {
     case .qcow2:
       return try QCOW2.commit(file, registry: registry, engine: engine, progress: progress)
@@ -52,7 +50,6 @@ package enum Commit {
       try backing.close()
       return count
     }
-    try requireNoDisguise(disk, path: backing.path)
     // On one thread: an image's own data is in short runs, and to wake another one for each takes longer
     // (measured: 0.9 s for 1 GiB in runs of 64 KiB, 0.6 s on one).
     let sink = RawSink(file, size: backing.exactSize, isFresh: false, engine: engine)
@@ -63,9 +60,10 @@ package enum Commit {
 
   /// A guest may have written the first bytes of another format; whoever guesses the backing file's format
   /// would follow them.
-  private static func requireNoDisguise(_ disk: any DiskImage, path: String) throws(DiskImageError) {
-    var bytes = [UInt8](repeating: 0, count: Int(min(disk.size, UInt64(Probe.byteCount))))
-    try disk.readStart(into: &bytes)
-    guard Probe.examine(bytes) == .format(.raw) else { throw .wouldChangeFormat(path: path) }
+  /// Asked before anything is changed.
+  static func requireNoDisguise(_ disk: any DiskImage, on backing: any DiskImage) throws(DiskImageError) {
+    guard backing.format == .raw else { return }
+    let bytes = try disk.readBytes(at: 0, count: min(disk.size, UInt64(Probe.byteCount)))
+    guard Probe.examine(bytes) == .format(.raw) else { throw .wouldChangeFormat(path: backing.path) }
   }
 }

@@ -13,6 +13,7 @@ extension QCOW2 {
     let disk = try open(file, options: options, registry: registry, engine: engine, chain: try chain(file))
     guard let backing = disk.backing else { throw nothingBeneath(file) }
     let name = backing.path
+    try Commit.requireNoDisguise(disk, on: backing)
     let count = try Commit.copyOwn(disk, to: backing, engine: engine, progress: progress)
     try disk.makeEmpty()
     try disk.close()

@@ -30,8 +30,11 @@ extension UMLCOW {
         return Commit.Outcome(backing: backing.image.path, count: 0, wasContinued: false)
       }
     }
+    let disk = try Disk(opened, backing: backing.image, readOnly: true, engine: engine)
+    // Before the note: one that stays for nothing would excuse somebody else's change later.
+    try Commit.requireNoDisguise(disk, on: backing.image)
     try CommitMarker.set(in: opened, engine: engine)
-    let count = try copyOwn(opened, to: backing.image, engine: engine, progress: progress)
+    let count = try Commit.copyOwn(disk, to: backing.image, engine: engine, progress: progress)
     let renewed = try stamp(opened, after: backing.file, engine: engine)
     try empty(renewed, keepingSpace: keepingSpace, engine: engine)
     return Commit.Outcome(backing: backing.image.path, count: count, wasContinued: wasContinued)
@@ -68,13 +71,6 @@ extension UMLCOW {
     var found = false
     try scanBitmap(opened, engine: engine) { _, _ in found = true }
     return found
-  }
-
-  private static func copyOwn(
-    _ opened: Opened, to backing: any DiskImage, engine: any BlockEngine, progress: Progress
-  ) throws(DiskImageError) -> UInt64 {
-    let disk = try Disk(opened, backing: backing, readOnly: true, engine: engine)
-    return try Commit.copyOwn(disk, to: backing, engine: engine, progress: progress)
   }
 
   /// Puts the backing file's new time into the header, by a write within the first sector.
