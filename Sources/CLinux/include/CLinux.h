@@ -80,6 +80,8 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], con
 int CLinux_pin(int processor, void *former, size_t former_size);
 int CLinux_unpin(const void *former, size_t former_size);
 int CLinux_pidfd_open(pid_t pid);
+// pthread_setname_np(3) is a GNU extension. Names this thread; the kernel keeps 15 bytes.
+void CLinux_name_thread(const char *name);
 
 // Starts a process that kills, when we have gone, the process groups that we told it of and did not take back. It
 // makes system calls only, so it needs no exec. Returns its pid, or -errno; *channel takes a positive pid_t for each

@@ -1,0 +1,102 @@
+// Work for another thread.
+import CLinux
+import Glibc
+import Synchronization
+
+/// Closures that one thread takes and any thread puts in.
+///
+/// The owner watches `descriptor`, and calls `drain` when it is readable. A mailbox is open from the start, so
+/// that what comes before the owner's first look is not lost; after `close` everything is done by whoever
+/// brings it, because there is no owner any more whom it could disturb.
+package final class Mailbox: Sendable {
+  private struct State {
+    var letters: [() -> Void] = []
+    var isClosed = false
+  }
+
+  private let state = Mutex(State())
+  private let bell: SharedDescriptor
+
+  package init() throws(LinuxError) { bell = SharedDescriptor(try Descriptor.eventCounter()) }
+
+  /// Readable when there is something to do.
+  package var descriptor: CInt { bell.rawValue }
+
+  /// Leaves a closure to the owner, and goes on.
+  package func post(_ body: @escaping @Sendable () -> Void) { put(body) }
+
+  /// Lets the owner call `body`, and waits until it has. Not for the owner itself: it would wait for ever.
+  package func perform(_ body: @escaping () -> Void) {
+    let done = Rendezvous()
+    // SAFETY: one thread runs it, while this one waits.
+    nonisolated(unsafe) let body = body
+    put {
+      body()
+      done.signal()
+    }
+    done.wait()
+  }
+
+  private func put(_ body: @escaping @Sendable () -> Void) {
+    let isOpen = state.withLock { state in
+      if !state.isClosed { state.letters.append(body) }
+      return !state.isClosed
+    }
+    if isOpen { CLinux_add_count(bell.rawValue, bell.kind) } else { body() }
+  }
+
+  /// Does everything that was put in. The owner's.
+  package func drain() {
+    var count: UInt64 = 0
+    _ = CLinux_take_count(bell.rawValue, &count)
+    carryOut(closing: false)
+  }
+
+  /// Does everything that was put in, and takes nothing any more. The owner's.
+  package func close() { carryOut(closing: true) }
+
+  private func carryOut(closing: Bool) {
+    let letters = state.withLock { state in
+      if closing { state.isClosed = true }
+      defer { state.letters.removeAll(keepingCapacity: true) }
+      return Letters(state.letters)
+    }
+    for letter in letters.all { letter() }
+  }
+
+  /// SAFETY: what was put in is Sendable (`post`), or its sender waits (`perform`).
+  private struct Letters: @unchecked Sendable {
+    let all: [() -> Void]
+    init(_ all: [() -> Void]) { self.all = all }
+  }
+}
+
+/// A descriptor that several threads use and none closes.
+package final class SharedDescriptor: Sendable {
+  private let descriptor: Descriptor
+  let kind: CInt
+
+  package init(_ descriptor: consuming Descriptor) {
+    kind = CLinux_count_kind(descriptor.rawValue)
+    self.descriptor = descriptor
+  }
+
+  package var rawValue: CInt { descriptor.rawValue }
+}
+
+/// One thread waits until another has come here.
+private final class Rendezvous: @unchecked Sendable {
+  // SAFETY: sem_t has its own order between threads; both hold this object while they use it.
+  private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+
+  init() { sem_init(semaphore, 0, 0) }
+
+  deinit {
+    sem_destroy(semaphore)
+    semaphore.deallocate()
+  }
+
+  func signal() { sem_post(semaphore) }
+
+  func wait() { while sem_wait(semaphore) != 0 {} }
+}
