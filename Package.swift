@@ -56,12 +56,12 @@ let package = Package(
         "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage", "VhostUser",
         "BlockDevice", "VirtioBlock", toml,
       ]),
-    module("TestKit", ["Linux", "CLinux", "Simulation", "TimeTravel", "VhostUser"]),
+    module("TestKit", ["Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "VhostUser"]),
     .executableTarget(
       name: "ttblk",
       dependencies: [
         "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskImage", "DiskModel", "BlockDevice",
-        "Scenario", argumentParser,
+        "Scenario", "TestKit", argumentParser,
       ],
       swiftSettings: settings),
     tests("BlockIOTests", ["BlockIO", "Linux", "Simulation"]),

@@ -26,12 +26,12 @@ import Testing
       "VhostUser", "BlockDevice", "VirtioBlock",
     ],
     "TestKit": [
-      "Linux", "CLinux", "Simulation", "TimeTravel", "BlockIO", "DiskModel", "DiskImage", "VhostUser",
-      "BlockDevice", "VirtioBlock",
+      "Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage",
+      "VhostUser", "BlockDevice", "VirtioBlock",
     ],
     "ttblk": [
       "Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage",
-      "VhostUser", "BlockDevice", "VirtioBlock", "Scenario",
+      "VhostUser", "BlockDevice", "VirtioBlock", "Scenario", "TestKit",
     ],
   ]
 
@@ -43,7 +43,7 @@ import Testing
     ],
     // Compressing on every processor; nothing of a simulation.
     "Dispatch": ["DiskImage"],
-    "Synchronization": ["DiskImage", "BlockIO", "BlockDevice", "VhostUser", "Linux", "Scenario"],
+    "Synchronization": ["DiskImage", "BlockIO", "BlockDevice", "VhostUser", "Linux", "Scenario", "TestKit"],
     "HeapModule": ["Simulation"],
     "Histogram": ["Telemetry"],
     "TOMLKit": ["Scenario"],

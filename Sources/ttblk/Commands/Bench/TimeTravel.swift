@@ -57,5 +57,5 @@ struct BenchTimeTravelCommand: ParsableCommand {
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measure.", subcommands: [BenchTimeTravelCommand.self])
+    commandName: "bench", abstract: "Measure.", subcommands: [BenchTimeTravelCommand.self, BenchBlockCommand.self])
 }
