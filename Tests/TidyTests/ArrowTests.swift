@@ -43,7 +43,7 @@ import Testing
     ],
     // Compressing on every processor; nothing of a simulation.
     "Dispatch": ["DiskImage"],
-    "Synchronization": ["DiskImage"],
+    "Synchronization": ["DiskImage", "VhostUser"],
     "HeapModule": ["Simulation"],
     "Histogram": ["Telemetry"],
     "TOMLKit": ["Scenario"],
