@@ -10,7 +10,7 @@ import Synchronization
 /// brings it, because there is no owner any more whom it could disturb.
 package final class Mailbox: Sendable {
   private struct State {
-    var letters: [() -> Void] = []
+    var letters: [@Sendable () -> Void] = []
     var isClosed = false
   }
 
@@ -23,26 +23,30 @@ package final class Mailbox: Sendable {
   package var descriptor: CInt { bell.rawValue }
 
   /// Leaves a closure to the owner, and goes on.
-  package func post(_ body: @escaping @Sendable () -> Void) { put(body) }
+  package func post(_ body: @escaping @Sendable () -> Void) { if !put(body) { body() } }
 
-  /// Lets the owner call `body`, and waits until it has. Not for the owner itself: it would wait for ever.
-  package func perform(_ body: @escaping () -> Void) {
+  /// Calls `body` while the owner stands still between two other things. Not for the owner itself: it would
+  /// wait for ever.
+  package func perform(_ body: () -> Void) {
+    let arrived = Rendezvous()
     let done = Rendezvous()
-    // SAFETY: one thread runs it, while this one waits.
-    nonisolated(unsafe) let body = body
-    put {
-      body()
-      done.signal()
+    let isOpen = put {
+      arrived.signal()
+      done.wait()
     }
-    done.wait()
+    if isOpen { arrived.wait() }
+    body()
+    done.signal()
   }
 
-  private func put(_ body: @escaping @Sendable () -> Void) {
+  /// Returns whether the owner will find it.
+  private func put(_ body: @escaping @Sendable () -> Void) -> Bool {
     let isOpen = state.withLock { state in
       if !state.isClosed { state.letters.append(body) }
       return !state.isClosed
     }
-    if isOpen { CLinux_add_count(bell.rawValue, bell.kind) } else { body() }
+    if isOpen { CLinux_add_count(bell.rawValue, bell.kind) }
+    return isOpen
   }
 
   /// Does everything that was put in. The owner's.
@@ -59,15 +63,9 @@ package final class Mailbox: Sendable {
     let letters = state.withLock { state in
       if closing { state.isClosed = true }
       defer { state.letters.removeAll(keepingCapacity: true) }
-      return Letters(state.letters)
+      return state.letters
     }
-    for letter in letters.all { letter() }
-  }
-
-  /// SAFETY: what was put in is Sendable (`post`), or its sender waits (`perform`).
-  private struct Letters: @unchecked Sendable {
-    let all: [() -> Void]
-    init(_ all: [() -> Void]) { self.all = all }
+    for letter in letters { letter() }
   }
 }
 

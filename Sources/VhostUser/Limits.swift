@@ -18,6 +18,8 @@ package enum Limits {
   package static let regions = 32
   /// Regions in one SET_MEM_TABLE.
   package static let regionsPerTable = 8
+  /// Former memories that one ring may hold for the sake of requests under way.
+  package static let retiredMemories = 4
   /// Bytes of configuration space.
   package static let configurationBytes = 256
   /// Messages of ours that a front-end may leave unanswered.

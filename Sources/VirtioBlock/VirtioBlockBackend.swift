@@ -21,7 +21,7 @@ package final class VirtioBlockBackend: DeviceBackend {
 
   /// What has to be remembered of a chain until its answer: by head, in a table per ring.
   private struct Slot {
-    var statusAddress: UInt64 = 0
+    var status: UnsafeMutableRawPointer?
     var written: UInt32 = 0
   }
   private var slots: [Slot] = []
@@ -66,34 +66,35 @@ package final class VirtioBlockBackend: DeviceBackend {
 
   // MARK: - Requests
 
-  package func queueNotified(_ index: Int, session: Session) {
+  package func queueNotified(_ queue: Virtqueue, session: Session) {
     var now: SimulationTime?
-    while let chain = session.nextChain(queue: index) {
+    while let chain = queue.nextChain() {
       // Asked for once a kick: it may cost a message.
       let present = now ?? clock.now
       now = present
-      take(chain, at: present, session)
+      take(chain, at: present, queue)
     }
-    answer(session)
+    answer(queue)
     requestWake()
   }
 
   /// Puts back what is due at `now`, and calls the driver.
   package func advance(to now: SimulationTime) {
     guard let session else { return }
+    let queue = session.virtqueue(0)
     device.advance(to: now, into: &completions)
-    answer(session)
-    session.publishAndSignal(queue: 0)
+    answer(queue)
+    queue.publishAndSignal()
   }
 
   /// Nothing must touch the ring afterwards, so what waits for its time completes now.
-  package func queueStopping(_ index: Int, session: Session) {
+  package func queueStopping(_ queue: Virtqueue, session: Session) {
     guard !session.isEnded else {
       endedAbruptly = true
       return device.forgetPending()
     }
     device.completePending(at: clock.now, into: &completions)
-    answer(session)
+    answer(queue)
   }
 
   package func sessionEnded(_ session: Session, reason: String?) {
@@ -106,10 +107,10 @@ package final class VirtioBlockBackend: DeviceBackend {
     if let wake = device.nextWake { clock.requestWake(at: wake) }
   }
 
-  private func take(_ chain: Chain, at now: SimulationTime, _ session: Session) {
+  private func take(_ chain: Chain, at now: SimulationTime, _ queue: Virtqueue) {
     var chain = chain
-    guard let header = VirtioBlockHeader(chain), let statusAddress = chain.lastWritableAddress else {
-      session.complete(queue: 0, head: chain.head, written: 0)
+    guard let header = VirtioBlockHeader(chain), let status = chain.lastWritable else {
+      queue.complete(head: chain.head, written: 0)
       return
     }
     chain.removeReadablePrefix(VirtioBlockHeader.byteCount)
@@ -117,8 +118,7 @@ package final class VirtioBlockBackend: DeviceBackend {
     if Int(chain.head) >= slots.count {
       slots.append(contentsOf: repeatElement(Slot(), count: Int(chain.head) + 1 - slots.count))
     }
-    slots[Int(chain.head)] = Slot(
-      statusAddress: statusAddress, written: UInt32(clamping: chain.writableCount + 1))
+    slots[Int(chain.head)] = Slot(status: status, written: UInt32(clamping: chain.writableCount + 1))
     switch header.kind {
     case .read:
       submit(.read, header.sector, UnsafeBufferPointer(chain.writable), chain.writableCount, chain, now)
@@ -171,11 +171,11 @@ package final class VirtioBlockBackend: DeviceBackend {
     completions.append(BlockCompletion(tag: UInt64(chain.head), status: status))
   }
 
-  private func answer(_ session: Session) {
+  private func answer(_ queue: Virtqueue) {
     for completion in completions {
       let slot = slots[Int(completion.tag)]
-      session.writeByte(completion.status.rawValue, atGuestAddress: slot.statusAddress)
-      session.complete(queue: 0, head: UInt16(completion.tag), written: slot.written)
+      slot.status?.storeBytes(of: completion.status.rawValue, as: UInt8.self)
+      queue.complete(head: UInt16(completion.tag), written: slot.written)
     }
     completions.removeAll(keepingCapacity: true)
   }

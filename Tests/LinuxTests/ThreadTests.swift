@@ -34,24 +34,26 @@ import Testing
   func mailbox() throws {
     let owner = try Owner()
     let log = Mutex([Int]())
-    let here = pthread_self()
     // Before the owner looks for the first time.
     owner.mailbox.post { log.withLock { $0.append(0) } }
     let thread = try WorkerThread("owner") { owner.run() }
     for round in 1...100 {
       owner.mailbox.post { log.withLock { $0.append(round) } }
-      var there: pthread_t?
-      owner.mailbox.perform { there = pthread_self() }
-      #expect(there.map { pthread_equal($0, here) == 0 } == true)
-      #expect(log.withLock { $0.count } == round + 1)
+      let before = owner.rounds.load(ordering: .relaxed)
+      owner.mailbox.perform {
+        #expect(log.withLock { $0.count } == round + 1)
+        #expect(owner.rounds.load(ordering: .relaxed) <= before + 2)
+      }
     }
     owner.mailbox.post { owner.isStopping.store(true, ordering: .releasing) }
     thread.join()
     #expect(log.withLock { $0 } == Array(0...100))
     // Nobody is there any more: the sender does it.
-    var there: pthread_t?
-    owner.mailbox.perform { there = pthread_self() }
-    #expect(there.map { pthread_equal($0, here) != 0 } == true)
+    var isDone = false
+    owner.mailbox.perform { isDone = true }
+    #expect(isDone)
+    owner.mailbox.post { log.withLock { $0.append(101) } }
+    #expect(log.withLock { $0.count } == 102)
   }
 
   @Test("several senders at once lose nothing") func manySenders() throws {

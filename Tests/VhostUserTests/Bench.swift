@@ -32,7 +32,7 @@ final class Bench {
     buffers = (MockMemory.guestBase + UInt64(MockQueue.byteCount(size: size)) + 4095) & ~4095
   }
 
-  func next() -> SplitQueue.Step { device.next() }
+  func next() -> RingStep { device.next() }
   func complete(_ head: UInt16, written: UInt32 = 1) -> Bool { device.complete(head: head, written: written) }
   func publish() -> Bool { device.publish() }
   var outstanding: Int { device.outstanding }
@@ -41,6 +41,11 @@ final class Bench {
   func chain() throws -> Chain {
     if case .chain(let chain) = device.next() { return chain }
     throw Refusal()
+  }
+
+  /// Where the device sees a guest address.
+  func host(_ address: UInt64?) -> UnsafeMutableRawPointer? {
+    address.flatMap { guest.piece(at: $0, count: 1)?.baseAddress }
   }
 
   func refusal() -> ChainFault? {

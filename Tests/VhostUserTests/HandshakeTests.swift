@@ -275,8 +275,8 @@ import VhostUser
     #expect(rig.device.held.count == 1)
     try rig.driver.shareMemory()
     #expect(rig.session.isRunning(queue: 0))
-    rig.device.completeOne(rig.session)
-    rig.session.publishAndSignal(queue: 0)
+    rig.device.completeOne()
+    rig.session.virtqueue(0).publishAndSignal()
     #expect(rig.queue.takeAll().count == 1)
   }
 

@@ -11,10 +11,10 @@ final class TestDevice: DeviceBackend {
   enum Manner { case answer, hold, ignore }
 
   struct Held {
-    var queue: Int
+    var queue: Virtqueue
     var head: UInt16
     var writable: Int
-    var status: UInt64?
+    var status: UnsafeMutableRawPointer?
   }
 
   var deviceFeatures: UInt64 = 1 << 9 | 1 << 12
@@ -26,6 +26,10 @@ final class TestDevice: DeviceBackend {
   var reason: String??
   var served = 0
   var onChain: ((Chain) -> Void)?
+  /// Where the rings are served, if not here.
+  var home: ThreadedHome?
+
+  func home(ofQueue index: Int) -> (any RingHome)? { home }
 
   func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool {
     guard offset == 32, bytes.count == 1 else { return false }
@@ -37,29 +41,28 @@ final class TestDevice: DeviceBackend {
     events.append("features \(String(features, radix: 16))")
   }
 
-  func queueNotified(_ index: Int, session: Session) {
-    events.append("notified \(index)")
+  func queueNotified(_ queue: Virtqueue, session: Session) {
+    events.append("notified \(queue.index)")
     guard manner != .ignore else { return }
-    while let chain = session.nextChain(queue: index) {
+    while let chain = queue.nextChain() {
       served += 1
       onChain?(chain)
       held.append(
-        Held(queue: index, head: chain.head, writable: chain.writableCount, status: chain.lastWritableAddress)
-      )
-      if manner == .answer { completeOne(session) }
+        Held(queue: queue, head: chain.head, writable: chain.writableCount, status: chain.lastWritable))
+      if manner == .answer { completeOne() }
     }
-    events.append("done \(index)")
+    events.append("done \(queue.index)")
   }
 
-  func completeOne(_ session: Session) {
+  func completeOne() {
     let one = held.removeFirst()
-    if let status = one.status { #expect(session.writeByte(0, atGuestAddress: status)) }
-    #expect(session.complete(queue: one.queue, head: one.head, written: UInt32(one.writable)))
+    one.status?.storeBytes(of: 0, as: UInt8.self)
+    #expect(one.queue.complete(head: one.head, written: UInt32(one.writable)))
   }
 
-  func queueStopping(_ index: Int, session: Session) {
-    events.append("stopping \(index)")
-    held.removeAll { $0.queue == index }
+  func queueStopping(_ queue: Virtqueue, session: Session) {
+    events.append("stopping \(queue.index)")
+    held.removeAll { $0.queue === queue }
   }
 
   func sessionEnded(_ session: Session, reason: String?) {

@@ -50,7 +50,7 @@ import VhostUser
           // made.
           var chain = try bench.chain()
           try #require(chain.head == head, "seed \(seed)")
-          check(&chain, bytes, writable, last, seed)
+          check(&chain, bytes, writable, bench.host(last), seed)
           expected[head] = (bytes, writable, last)
         }
         while let one = expected.keys.sorted().first(where: { _ in head == nil || Bool.random(using: &random)
@@ -69,10 +69,11 @@ import VhostUser
   }
 
   private func check(
-    _ chain: inout Chain, _ bytes: [UInt8], _ writable: UInt32, _ last: UInt64?, _ seed: UInt64
+    _ chain: inout Chain, _ bytes: [UInt8], _ writable: UInt32, _ last: UnsafeMutableRawPointer?,
+    _ seed: UInt64
   ) {
     #expect(chain.readableCount == bytes.count && chain.writableCount == Int(writable), "seed \(seed)")
-    #expect(chain.lastWritableAddress == last, "seed \(seed)")
+    #expect(chain.lastWritable == last, "seed \(seed)")
     var copy = [UInt8](repeating: 0, count: bytes.count + 3)
     #expect(copy.withUnsafeMutableBytes { chain.copyReadable(from: 0, to: $0) } == bytes.count)
     #expect([UInt8](copy.dropLast(3)) == bytes, "seed \(seed)")
@@ -330,7 +331,7 @@ import VhostUser
     let chain = try bench.chain()
     #expect(chain.readable.map(\.iov_len) == [16])
     #expect(chain.writable.map(\.iov_len) == [512, 4, 5])
-    #expect(chain.lastWritableAddress == bench.memory.border + 4)
+    #expect(chain.lastWritable == bench.host(bench.memory.border + 4))
     let bytes: [UInt8] = [1, 2, 3, 4, 5, 6]
     #expect(bytes.withUnsafeBytes { chain.copyWritable($0, at: 513) } == 6)
     #expect(bench.memory.read(at: bench.memory.border - 3, count: 6) == bytes)

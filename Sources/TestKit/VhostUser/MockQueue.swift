@@ -148,10 +148,13 @@ package final class MockQueue {
     CLinux_fence()
     let old = kickedAvailable
     kickedAvailable = nextAvailable
-    guard usesEventIndex else { return UInt16(littleEndian: CLinux_load16(used)) & 1 == 0 }
+    guard usesEventIndex else { return wantsKick }
     let event = UInt16(littleEndian: CLinux_load16(used + 4 + 8 * Int(size)))
     return (nextAvailable &- event) &- 1 < nextAvailable &- old
   }
+
+  /// Whether the device asks for kicks (without the event index).
+  package var wantsKick: Bool { UInt16(littleEndian: CLinux_load16(used)) & 1 == 0 }
 
   // MARK: Collecting
 

@@ -4,14 +4,14 @@ import Glibc
 
 /// A chain of descriptors, translated: what the device may read, and what it may write.
 ///
-/// The pieces lie in scratch storage of the queue and are valid until the next chain is taken from the same
-/// queue; the pointers in them stay valid as long as somebody holds the `GuestMemory` of that moment. They
-/// may be trimmed in place. Whoever completes the request later keeps only `head`, `writableCount` and
-/// `lastWritableAddress`.
+/// The pieces lie in scratch storage of the ring and are valid until the next chain is taken from the same
+/// ring; they may be trimmed in place. The memory that they, and `lastWritable`, point to stays mapped until
+/// the chain is completed, whatever becomes of the guest's memory meanwhile: the `Virtqueue` sees to that.
+/// Whoever completes the request later keeps only `head`, `writableCount` and `lastWritable`.
 ///
 /// The guest can change what the pieces point to at any time: fetch a field once, then use the copy.
 package struct Chain {
-  /// Names the chain towards the driver.
+  /// Names the chain towards the ring: less than the ring's size, and no other chain that is held has it.
   package let head: UInt16
   /// What the device may read, in order.
   package private(set) var readable: UnsafeMutableBufferPointer<iovec>
@@ -21,8 +21,8 @@ package struct Chain {
   package private(set) var readableCount: Int
   /// Bytes in `writable`.
   package private(set) var writableCount: Int
-  /// The guest physical address of the last byte that was writable when the chain was taken; nil if none was.
-  package let lastWritableAddress: UInt64?
+  /// The last byte that was writable when the chain was taken, where a status belongs; nil if none was.
+  package let lastWritable: UnsafeMutableRawPointer?
 
   /// Copies readable bytes from `offset` on; returns how many there were, at most `bytes.count`.
   package func copyReadable(from offset: Int, to bytes: UnsafeMutableRawBufferPointer) -> Int {
@@ -88,6 +88,18 @@ package struct Chain {
     }
     return done
   }
+}
+
+/// What a look at a ring found.
+package enum RingStep {
+  /// A request, to be completed exactly once.
+  case chain(Chain)
+  /// A chain that was refused and has been put back already, not yet published.
+  case refused(ChainFault, head: UInt16)
+  /// Nothing.
+  case empty
+  /// The ring contradicts itself: it serves nothing any more.
+  case broken(RingFault)
 }
 
 /// Why a chain was returned unread; the ring goes on.

@@ -16,21 +16,10 @@ import Glibc
 /// and the last look at the available index. A bad chain costs that chain (returned with 0 bytes written), a
 /// ring that contradicts itself is broken for good. All storage is allocated at the start.
 ///
-/// Guarantees that are not made: without the event index the driver is never asked to keep its kicks to
-/// itself.
+/// Who serves a ring from a thread of its own wants no kick while it is awake (`suppressesKicks`): without
+/// the event index the flag in the used ring says so, with it an old index does. In band a kick is when a
+/// request happens, so that there every kick is wanted.
 package struct SplitQueue: ~Copyable {
-  /// What `next()` found.
-  package enum Step {
-    /// A request, to be completed exactly once.
-    case chain(Chain)
-    /// A chain that was refused and has been put into the used ring already, not yet published.
-    case refused(ChainFault, head: UInt16)
-    /// Nothing; the driver has been asked to kick when there is more.
-    case empty
-    /// The ring contradicts itself: it serves nothing any more.
-    case broken(RingFault)
-  }
-
   /// Number of descriptors, a power of two up to 32768.
   package let size: UInt16
   /// The available index that is taken next.
@@ -45,8 +34,10 @@ package struct SplitQueue: ~Copyable {
   package internal(set) var outstanding = 0
 
   let usesEventIndex: Bool
-  let allowsIndirect: Bool
-  var memory: GuestMemory
+  /// Whether the driver has been asked to keep its kicks to itself; never with the event index.
+  private var isSuppressed = false
+  private let suppressesKicks: Bool
+  var gatherer: ChainGatherer
   // SAFETY: valid for the lengths of the three areas as long as `memory` lives.
   var descriptors: UnsafeMutableRawPointer
   var available: UnsafeMutableRawPointer
@@ -56,37 +47,38 @@ package struct SplitQueue: ~Copyable {
   var decidedUsed: UInt16?
   /// One byte per head that the device holds.
   let held: UnsafeMutableBufferPointer<Bool>
-  let pieces: UnsafeMutableBufferPointer<iovec>
-  let indirectLimit: Int
 
   /// Starts a ring.
   /// - Parameters:
   ///   - addresses: in the front-end's address space; checked for containment and alignment.
   ///   - base: the available index to begin with. The used index is the one in memory.
+  ///   - suppressesKicks: whether the driver is asked to be silent while the ring is looked at.
   package init(
-    size: UInt16, addresses: VringAddress, base: UInt16, features: UInt64, memory: GuestMemory
+    size: UInt16, addresses: VringAddress, base: UInt16, features: UInt64, memory: GuestMemory,
+    suppressesKicks: Bool = false
   ) throws(VhostUserError) {
     let areas = try SplitQueue.translate(addresses, size: size, memory: memory)
     self.size = size
-    self.memory = memory
+    gatherer = ChainGatherer(size: size, features: features, memory: memory)
     (descriptors, available, used) = areas
     usesEventIndex = features & RingFeatures.eventIndex != 0
-    allowsIndirect = features & RingFeatures.indirectDescriptors != 0
+    self.suppressesKicks = suppressesKicks && !usesEventIndex
     nextAvailable = base
     seenAvailable = base
     nextUsed = UInt16(littleEndian: CLinux_load16(used + 2))
     publishedUsed = nextUsed
     held = .allocate(capacity: Int(size))
     held.initialize(repeating: false)
-    indirectLimit = max(Int(size), Limits.indirectTable)
-    pieces = .allocate(capacity: Int(size) + indirectLimit + Limits.extraPieces)
     CLinux_store16(used, 0)
   }
 
-  deinit {
-    held.deallocate()
-    pieces.deallocate()
-  }
+  deinit { held.deallocate() }
+
+  /// The memory that chains are translated with.
+  package var memory: GuestMemory { gatherer.memory }
+
+  /// The heads that are held.
+  var heldHeads: [UInt16] { held.indices.filter { held[$0] }.map { UInt16($0) } }
 
   /// Where the three areas are in our memory.
   /// - Throws: `queueSize`, `ringAddress` or `ringAlignment`.
@@ -117,7 +109,7 @@ package struct SplitQueue: ~Copyable {
   /// Goes on in another memory, or at other addresses, without losing count.
   package mutating func relocate(_ addresses: VringAddress, memory: GuestMemory) throws(VhostUserError) {
     (descriptors, available, used) = try SplitQueue.translate(addresses, size: size, memory: memory)
-    self.memory = memory
+    gatherer.memory = memory
   }
 
   /// Whether the driver has made something available that has not been taken; asks for no kick.
@@ -126,14 +118,13 @@ package struct SplitQueue: ~Copyable {
   }
 
   /// Takes the next chain.
-  package mutating func next() -> Step {
+  /// - Parameter asksForKick: when there is none, make sure that the driver kicks when there is one.
+  package mutating func next(asksForKick: Bool = true) -> RingStep {
     if let fault { return .broken(fault) }
     if seenAvailable == nextAvailable {
       seenAvailable = UInt16(littleEndian: CLinux_load16_acquire(available + 2))
       if seenAvailable == nextAvailable {
-        guard usesEventIndex else { return .empty }
-        CLinux_store16(used + 4 + 8 * Int(size), nextAvailable.littleEndian)
-        CLinux_fence()
+        guard asksForKick, askForKick() else { return .empty }
         seenAvailable = UInt16(littleEndian: CLinux_load16_acquire(available + 2))
         if seenAvailable == nextAvailable { return .empty }
       }
@@ -142,6 +133,10 @@ package struct SplitQueue: ~Copyable {
     }
     // A driver that has given us every descriptor has none left to make available.
     if outstanding >= Int(size) { return fail(.availableJump(UInt16(truncatingIfNeeded: outstanding + 1))) }
+    if suppressesKicks, !isSuppressed {
+      isSuppressed = true
+      CLinux_store16(used, UInt16(1).littleEndian)
+    }
     let slot = Int(nextAvailable & (size - 1))
     let head = UInt16(littleEndian: CLinux_load16(available + 4 + 2 * slot))
     guard head < size else { return fail(.headOutsideTable(head)) }
@@ -161,7 +156,20 @@ package struct SplitQueue: ~Copyable {
     return .chain(chain)
   }
 
-  private mutating func fail(_ fault: RingFault) -> Step {
+  /// Tells the driver that the next chain shall come with a kick; whether one may have come before that.
+  private mutating func askForKick() -> Bool {
+    if usesEventIndex {
+      CLinux_store16(used + 4 + 8 * Int(size), nextAvailable.littleEndian)
+    } else {
+      guard isSuppressed else { return false }
+      isSuppressed = false
+      CLinux_store16(used, 0)
+    }
+    CLinux_fence()
+    return true
+  }
+
+  private mutating func fail(_ fault: RingFault) -> RingStep {
     self.fault = fault
     return .broken(fault)
   }

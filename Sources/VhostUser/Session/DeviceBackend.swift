@@ -3,7 +3,7 @@
 /// A device behind a session.
 ///
 /// Every method is called on the loop's thread, from inside a handler of the session, and none of them may
-/// run the loop. All may use the session's `nextChain`, `complete`, `publishAndSignal` and `writeByte`.
+/// run the loop.
 package protocol DeviceBackend: AnyObject {
   /// The device's own virtio feature bits; the session adds the ring's.
   var deviceFeatures: UInt64 { get }
@@ -19,12 +19,36 @@ package protocol DeviceBackend: AnyObject {
   ///
   /// What is completed before the return is published by the session, and the driver is called if it wants to
   /// be.
-  func queueNotified(_ index: Int, session: Session)
+  func queueNotified(_ queue: Virtqueue, session: Session)
   /// This ring stops: complete what was taken from it (the session publishes it), or forget it.
   /// After the return none of its chains may be completed any more, and no memory of theirs be touched.
-  func queueStopping(_ index: Int, session: Session)
+  func queueStopping(_ queue: Virtqueue, session: Session)
+  /// Where this ring is served, asked once, when the session begins; nil: by the two methods above. A ring
+  /// with a home never causes a call of those.
+  func home(ofQueue index: Int) -> (any RingHome)?
   /// The session is over and every descriptor and mapping of it is about to go; `nil` is an orderly end.
   func sessionEnded(_ session: Session, reason: String?)
+}
+
+extension DeviceBackend {
+  package func home(ofQueue index: Int) -> (any RingHome)? { nil }
+}
+
+/// A place, usually a thread of its own, where rings are served.
+///
+/// Between the end of `start` and the beginning of `stop` the ring belongs to the home: it watches the kick
+/// descriptor and takes, completes and publishes. The session calls all three from its own thread, and waits.
+/// In-band notifications are not offered by a session of which a ring has a home.
+package protocol RingHome: AnyObject {
+  /// The ring is set up: watch its `kickDescriptor`, and look at it at once, for the driver may have kicked
+  /// before anybody listened.
+  func start(_ queue: Virtqueue)
+  /// Take nothing more from this ring; return when everything that was taken is completed and published, and
+  /// nothing of the ring, its descriptors included, will be touched any more.
+  func stop(_ queue: Virtqueue)
+  /// Runs `body` while nobody touches a ring of this home, and returns when it has run. Then look at the
+  /// rings: what they are may have changed.
+  func perform(_ body: () -> Void)
 }
 
 /// When the reply to an in-band kick goes out, if calls were made while it was served.
@@ -47,14 +71,5 @@ package struct SessionOptions: Sendable {
   package init(inBand: Bool, callReply: CallReplyOrder = .afterKickReply) {
     self.inBand = inBand
     self.callReply = callReply
-  }
-
-  /// What is offered: configuration, replies and a channel of ours always, kicks as messages only when asked
-  /// for.
-  var protocolFeatures: ProtocolFeatures {
-    let always: ProtocolFeatures = [
-      .multipleQueues, .replyAck, .backendChannel, .configuration, .resetDevice, .memorySlots,
-    ]
-    return inBand ? always.union(.inBandNotifications) : always
   }
 }

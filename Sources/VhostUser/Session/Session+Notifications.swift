@@ -18,7 +18,7 @@ extension Session {
     let queue = try queue(message.index)
     guard let descriptor = try takeDescriptor(message) else {
       dropKick(queue)
-      guard protocolFeatures.contains(.inBandNotifications) else { throw .polling(queue.index) }
+      guard isInBand else { throw .polling(queue.index) }
       return
     }
     // Whatever has been counted so far is answered by the look at the ring below.
@@ -26,10 +26,14 @@ extension Session {
     if CLinux_take_count(descriptor.rawValue, &count) < 0, errno != EAGAIN {
       throw .unsuitableDescriptor("the kick cannot be read without waiting")
     }
+    // A home watches the descriptor that was there at the start.
+    if queue.home != nil { stop(queue) }
     dropKick(queue)
-    do throws(LinuxError) {
-      queue.kickToken = try loop.add(descriptor.rawValue) { [unowned self] in kickReady(queue) }
-    } catch { throw .system(error) }
+    if queue.home == nil {
+      do throws(LinuxError) {
+        queue.kickToken = try loop.add(descriptor.rawValue) { [unowned self] in kickReady(queue) }
+      } catch { throw .system(error) }
+    }
     queue.kick = consume descriptor
     queue.isStopped = false
     if queue.runs { serve(queue) } else { try startIfReady(queue) }
@@ -44,6 +48,7 @@ extension Session {
     return inboxDescriptors.takeFirst()
   }
 
+  /// Not while a home watches it.
   func dropKick(_ queue: Virtqueue) {
     if let token = queue.kickToken { loop.remove(token) }
     queue.kickToken = nil
@@ -51,12 +56,8 @@ extension Session {
   }
 
   private func kickReady(_ queue: Virtqueue) {
-    guard !isEnded, let kick = queue.kick?.rawValue else { return }
-    var count: UInt64 = 0
-    let result = CLinux_take_count(kick, &count)
-    if result < 0, errno == EAGAIN || errno == EINTR { return }
-    if result <= 0 {
-      log("ring \(queue.index) lost its kick")
+    guard !isEnded else { return }
+    if !queue.takeKick() {
       dropKick(queue)
     } else if queue.runs {
       serve(queue)
@@ -69,12 +70,15 @@ extension Session {
   func setCall(_ message: VringDescriptor) throws(VhostUserError) {
     let queue = try queue(message.index)
     guard let descriptor = try takeDescriptor(message) else {
-      queue.call = nil
+      perform(on: queue) { queue.call = nil }
       return
     }
-    queue.call = try Signal(owning: descriptor)
-    // What was completed while there was nobody to call is announced now; one call too many does no harm.
-    if queue.runs, !callsInBand { queue.call?.send() }
+    var signal: Signal? = try Signal(owning: descriptor)
+    perform(on: queue) {
+      queue.call = signal.take()
+      // What was completed while there was nobody to call is announced now; one call too many does no harm.
+      if queue.runs, !callsInBand { queue.call?.send() }
+    }
   }
 
   func setError(_ message: VringDescriptor) throws(VhostUserError) {
@@ -86,9 +90,9 @@ extension Session {
     queue.error = try Signal(owning: descriptor)
   }
 
-  var callsInBand: Bool {
-    channel != nil && protocolFeatures.contains(.inBandNotifications)
-  }
+  var isInBand: Bool { protocolFeatures.contains(.inBandNotifications) }
+
+  var callsInBand: Bool { channel != nil && isInBand }
 
   func call(_ queue: Virtqueue) {
     if callsInBand {

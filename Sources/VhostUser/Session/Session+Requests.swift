@@ -13,7 +13,7 @@ extension Session {
     case .setOwner: break
     case .resetOwner: for queue in queues { disable(queue) }
     case .resetDevice: try resetDevice()
-    case .getProtocolFeatures: return encoded(options.protocolFeatures.rawValue)
+    case .getProtocolFeatures: return encoded(offeredProtocolFeatures.rawValue)
     case .setProtocolFeatures: try setProtocolFeatures(try Number(parsing: payload).value)
     case .getQueueCount: return encoded(UInt64(queues.count))
     case .setBackendChannel: try setBackendChannel()
@@ -22,7 +22,7 @@ extension Session {
     case .setMemoryTable: try setMemoryTable(payload)
     case .getMemorySlots: return encoded(UInt64(Limits.regions))
     case .addMemoryRegion: try addMemoryRegion(payload)
-    case .removeMemoryRegion: try replaceMemory(try memory.removing(try MemoryRegion(parsing: payload)))
+    case .removeMemoryRegion: try removeMemoryRegion(payload)
     case .setVringSize: try setSize(try VringState(parsing: payload))
     case .setVringAddress: try setAddress(try VringAddress(parsing: payload))
     case .setVringBase: try setBase(try VringState(parsing: payload))
@@ -54,8 +54,16 @@ extension Session {
     for queue in queues { try startIfReady(queue) }
   }
 
+  /// Configuration, replies and a channel of ours always, kicks as messages only when they are wished for.
+  private var offeredProtocolFeatures: ProtocolFeatures {
+    let always: ProtocolFeatures = [
+      .multipleQueues, .replyAck, .backendChannel, .configuration, .resetDevice, .memorySlots,
+    ]
+    return offersInBand ? always.union(.inBandNotifications) : always
+  }
+
   private func setProtocolFeatures(_ value: UInt64) throws(VhostUserError) {
-    let unknown = value & ~options.protocolFeatures.rawValue
+    let unknown = value & ~offeredProtocolFeatures.rawValue
     guard unknown == 0 else { throw .protocolFeaturesNotOffered(unknown) }
     protocolFeatures = ProtocolFeatures(rawValue: value)
   }
@@ -114,13 +122,21 @@ extension Session {
     try replaceMemory(try memory.adding(region, descriptor: descriptor))
   }
 
+  /// The front-end may use the memory for something else as soon as it has our answer: rings that are served
+  /// elsewhere come to rest first.
+  private func removeMemoryRegion(_ payload: RawSpan) throws(VhostUserError) {
+    let kept = try memory.removing(try MemoryRegion(parsing: payload))
+    for queue in queues where queue.home != nil { stop(queue) }
+    try replaceMemory(kept)
+  }
+
   /// Puts another memory under the rings; one that is no longer in it stops.
   private func replaceMemory(_ replacement: GuestMemory) throws(VhostUserError) {
     memory = replacement
     for queue in queues where queue.runs {
       guard let addresses = queue.addresses else { continue }
       do throws(VhostUserError) {
-        try queue.split?.relocate(addresses, memory: replacement)
+        try relocate(queue, addresses)
       } catch {
         log("ring \(queue.index) stops: \(error)")
         // Its used ring is gone, and whoever holds its chains must not write to it.

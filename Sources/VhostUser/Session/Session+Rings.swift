@@ -15,7 +15,7 @@ extension Session {
     let size = state.value
     guard size > 0, size <= Limits.queueSize, size & (size - 1) == 0 else { throw .queueSize(size) }
     queue.size = UInt16(size)
-    queue.isBroken = false
+    queue.mend()
     try startIfReady(queue)
   }
 
@@ -29,9 +29,9 @@ extension Session {
         guard case .ringAddress = error, protocolFeatures.contains(.memorySlots) else { throw error }
       }
     }
-    if queue.runs { try queue.split?.relocate(addresses, memory: memory) }
+    if queue.runs { try relocate(queue, addresses) }
     queue.addresses = addresses
-    queue.isBroken = false
+    queue.mend()
     try startIfReady(queue)
   }
 
@@ -39,9 +39,9 @@ extension Session {
     let queue = try queue(state.index)
     guard !queue.runs else { throw .ringRuns(queue.index) }
     guard let base = UInt16(exactly: state.value) else { throw .baseIndex(state.value) }
-    queue.base = base
+    queue.base = UInt32(base)
     queue.isStopped = false
-    queue.isBroken = false
+    queue.mend()
     try startIfReady(queue)
   }
 
@@ -51,7 +51,7 @@ extension Session {
     queue.isStopped = true
     dropKick(queue)
     var reply: [UInt8] = []
-    VringState(index: state.index, value: UInt32(queue.base ?? 0)).encode(into: &reply)
+    VringState(index: state.index, value: queue.base ?? 0).encode(into: &reply)
     return reply
   }
 
@@ -78,7 +78,7 @@ extension Session {
     queue.addresses = nil
     queue.base = nil
     queue.isStopped = false
-    queue.isBroken = false
+    queue.mend()
   }
 
   /// Starts the ring when nothing is missing, and looks at it: the driver may have kicked before we listened.
@@ -86,30 +86,60 @@ extension Session {
     guard !queue.runs, !isEnded, queue.isEnabled, !queue.isStopped, !queue.isBroken, hasKick(queue),
       let size = queue.size, let base = queue.base, let addresses = queue.addresses, !memory.isEmpty
     else { return }
-    queue.split = try SplitQueue(
-      size: size, addresses: addresses, base: base, features: features, memory: memory)
-    serve(queue)
+    queue.ring = Ring(
+      try SplitQueue(
+        size: size, addresses: addresses, base: UInt16(truncatingIfNeeded: base), features: features,
+        memory: memory, suppressesKicks: queue.home != nil))
+    queue.memory = memory
+    if let home = queue.home { home.start(queue) } else { serve(queue) }
   }
 
-  private func hasKick(_ queue: Virtqueue) -> Bool {
-    queue.kickToken != nil || protocolFeatures.contains(.inBandNotifications)
-  }
+  private func hasKick(_ queue: Virtqueue) -> Bool { queue.kick != nil || isInBand }
 
   /// Stops the ring and remembers where it was.
   func stop(_ queue: Virtqueue, publishing: Bool = true) {
     guard queue.runs else { return }
-    backend.queueStopping(queue.index, session: self)
-    if publishing { publishAndSignal(queue: queue.index) }
-    queue.base = queue.split?.nextAvailable
-    queue.split = nil
-    queue.wantsAttention = false
+    bringToRest(queue)
+    if publishing, queue.home == nil { queue.publishAndSignal() }
+    queue.base = queue.ring?.base
+    queue.dropRing()
+    // What its thread said last shall not come after what we say next.
+    if queue.home != nil { log.collect(from: doorbell) }
   }
 
-  /// The ring contradicted itself: it stays as it is, silent, until it is set up again.
-  func ringBroke(_ queue: Virtqueue, _ fault: RingFault) {
-    guard !queue.isBroken else { return }
-    queue.isBroken = true
-    log("ring \(queue.index) is broken: \(fault)")
+  /// After the return nobody touches the ring, nor the memory of its chains, and everything that was taken
+  /// has been completed, or forgotten by a device that knows why.
+  func bringToRest(_ queue: Virtqueue) {
+    guard queue.runs else { return }
+    if let home = queue.home { home.stop(queue) } else { backend.queueStopping(queue, session: self) }
+  }
+
+  /// Does something to a ring, which may be running, while nobody else looks at it.
+  func perform(on queue: Virtqueue, _ body: () -> Void) {
+    if queue.runs, let home = queue.home { home.perform(body) } else { body() }
+  }
+
+  /// Moves a running ring to other addresses, or into the present memory.
+  func relocate(_ queue: Virtqueue, _ addresses: VringAddress) throws(VhostUserError) {
+    if queue.holdsTooMuchMemory {
+      stop(queue)
+      queue.addresses = addresses
+      return try startIfReady(queue)
+    }
+    var refusal: VhostUserError?
+    perform(on: queue) {
+      do throws(VhostUserError) {
+        try queue.relocate(addresses, memory: memory)
+      } catch { refusal = error }
+    }
+    if let refusal { throw refusal }
+  }
+
+  /// A ring that broke signals its error descriptor, once, and stays as it is, silent, until it is set up
+  /// again.
+  func tellFault(_ queue: Virtqueue) {
+    guard queue.isBroken, !queue.isFaultTold else { return }
+    queue.isFaultTold = true
     queue.error?.send()
   }
 }

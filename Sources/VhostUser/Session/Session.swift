@@ -1,5 +1,4 @@
 // One front-end's connection.
-import CLinux
 import Glibc
 package import Linux
 
@@ -10,6 +9,9 @@ package import Linux
 /// `CallReplyOrder`). A refused message is answered or logged and costs nothing else; a session that cannot
 /// go on says why in one line and ends: at once when it is found out by one of its own handlers, on the
 /// loop's next turn otherwise, so that the device is never called from inside its own call.
+///
+/// A ring with a `RingHome` runs on the home's thread. The session then touches it only after `stop` and
+/// inside `perform`.
 ///
 /// The loop keeps the session alive until it has ended. Everything it was given (descriptors, mappings,
 /// features) goes with it.
@@ -29,10 +31,13 @@ package final class Session {
   let loop: EventLoop
   let log: SessionLog
   let socket: UnixSocket
-  let doorbell: Descriptor
+  let doorbell: Doorbell
   var socketToken: EventLoop.Token?
   var doorbellToken: EventLoop.Token?
   var queues: [Virtqueue] = []
+  /// Kicks and calls as messages: by wish, and only if no ring is served elsewhere. A message has an order
+  /// with respect to others of this thread only.
+  let offersInBand: Bool
 
   /// Header and payload of the message that is being read.
   var inbox: [UInt8]
@@ -74,9 +79,15 @@ package final class Session {
     answer = [UInt8](repeating: 0, count: MessageHeader.byteCount + Number.byteCount)
     outbox.reserveCapacity(64)
     do throws(LinuxError) {
-      doorbell = try Descriptor.eventCounter()
+      doorbell = try Doorbell()
     } catch { throw .system(error) }
-    queues = (0..<backend.queueCount).map(Virtqueue.init)
+    let homes = (0..<backend.queueCount).map(backend.home(ofQueue:))
+    offersInBand = options.inBand && homes.allSatisfy { $0 == nil }
+    for (index, home) in homes.enumerated() {
+      let queue = Virtqueue(index: index, home: home, doorbell: doorbell, log: self.log, memory: memory)
+      if offersInBand { queue.callInBand = { [unowned self, unowned queue] in call(queue) } }
+      queues.append(queue)
+    }
     do throws(LinuxError) {
       socketToken = try loop.add(self.socket.descriptor.rawValue) { self.socketReady() }
       doorbellToken = try loop.add(doorbell.rawValue) { self.doorbellRang() }
@@ -95,22 +106,21 @@ package final class Session {
   func finish(_ ending: Ending) {
     guard self.ending == nil else { return }
     self.ending = ending
-    ringDoorbell()
+    for queue in queues where queue.home == nil { queue.isClosed = true }
+    doorbell.ring()
   }
 
   func fail(_ error: VhostUserError) { finish(.failed(error.description)) }
 
-  func ringDoorbell() {
-    var one: UInt64 = 1
-    _ = write(doorbell.rawValue, &one, 8)
-  }
-
   private func doorbellRang() {
-    var count: UInt64 = 0
-    _ = CLinux_take_count(doorbell.rawValue, &count)
-    for queue in queues where queue.wantsAttention && !isEnded {
-      queue.wantsAttention = false
-      serve(queue)
+    doorbell.answer()
+    log.collect(from: doorbell)
+    for queue in queues where !isEnded {
+      tellFault(queue)
+      if queue.wantsAttention {
+        queue.wantsAttention = false
+        serve(queue)
+      }
     }
     tearDownIfEnded()
   }
@@ -124,8 +134,9 @@ package final class Session {
     doorbellToken = nil
     channelToken = nil
     for queue in queues {
-      if queue.runs { backend.queueStopping(queue.index, session: self) }
-      queue.split = nil
+      bringToRest(queue)
+      queue.dropRing()
+      queue.callInBand = nil
       dropKick(queue)
       queue.call = nil
       queue.error = nil
@@ -140,27 +151,10 @@ package final class Session {
     shutdown(socket.descriptor.rawValue, CInt(SHUT_RDWR))
     var reason: String?
     if case .failed(let text) = ending { reason = text }
+    log.collect(from: doorbell)
     if let reason { log("session ended: \(reason)") }
     log.close()
     backend.sessionEnded(self, reason: reason)
     memory = GuestMemory()
-  }
-}
-
-/// The session's voice: the first lines as they are, the rest as a number.
-final class SessionLog {
-  private let sink: (String) -> Void
-  private var count = 0
-
-  init(sink: @escaping (String) -> Void) { self.sink = sink }
-
-  func callAsFunction(_ line: @autoclosure () -> String) {
-    count += 1
-    if count <= Limits.logLines { sink(line()) }
-  }
-
-  /// Says how much was left unsaid.
-  func close() {
-    if count > Limits.logLines { sink("\(count - Limits.logLines) more lines of this session are not shown") }
   }
 }

@@ -96,4 +96,4 @@ struct BenchBlockCommand: ParsableCommand {
   }
 }
 
-extension Load.Pattern: @retroactive ExpressibleByArgument {}
+extension Load.Pattern: ExpressibleByArgument {}

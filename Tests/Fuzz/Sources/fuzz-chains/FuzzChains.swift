@@ -122,7 +122,7 @@ private func look(at chain: Chain) {
   var chain = chain
   require(chain.readable.reduce(0) { $0 + $1.iov_len } == chain.readableCount)
   require(chain.writable.reduce(0) { $0 + $1.iov_len } == chain.writableCount)
-  require((chain.lastWritableAddress == nil) == (chain.writableCount == 0))
+  require((chain.lastWritable == nil) == (chain.writableCount == 0))
   withUnsafeTemporaryAllocation(byteCount: 16, alignment: 8) { header in
     let copied = chain.copyReadable(from: 0, to: header)
     require(copied == min(16, chain.readableCount))

@@ -10,7 +10,7 @@ private final class Device: DeviceBackend {
   let deviceFeatures: UInt64 = 1 << 9
   let queueCount = 2
   var configurationSpace = [UInt8](repeating: 7, count: 96)
-  var held: [(queue: Int, head: UInt16)] = []
+  var held: [(queue: Virtqueue, head: UInt16)] = []
   var parity = false
   var hasEnded = false
 
@@ -18,25 +18,23 @@ private final class Device: DeviceBackend {
 
   func negotiated(features: UInt64, session: Session) {}
 
-  func queueNotified(_ index: Int, session: Session) {
+  func queueNotified(_ queue: Virtqueue, session: Session) {
     precondition(!hasEnded)
-    while let chain = session.nextChain(queue: index) {
+    while let chain = queue.nextChain() {
       parity.toggle()
       if parity {
-        if let status = chain.lastWritableAddress { session.writeByte(1, atGuestAddress: status) }
-        let isKnown = session.complete(queue: index, head: chain.head, written: 1)
+        chain.lastWritable?.storeBytes(of: 1, as: UInt8.self)
+        let isKnown = queue.complete(head: chain.head, written: 1)
         precondition(isKnown)
       } else {
-        held.append((index, chain.head))
+        held.append((queue, chain.head))
       }
     }
   }
 
-  func queueStopping(_ index: Int, session: Session) {
-    for one in held where one.queue == index {
-      session.complete(queue: index, head: one.head, written: 0)
-    }
-    held.removeAll { $0.queue == index }
+  func queueStopping(_ queue: Virtqueue, session: Session) {
+    for one in held where one.queue === queue { queue.complete(head: one.head, written: 0) }
+    held.removeAll { $0.queue === queue }
   }
 
   func sessionEnded(_ session: Session, reason: String?) {
