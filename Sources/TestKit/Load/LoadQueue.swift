@@ -55,7 +55,6 @@ final class LoadQueue {
     do throws(LinuxError) {
       kick = try Descriptor.eventCounter()
       call = try Descriptor.eventCounter()
-      try call.setNonblocking(false)
     } catch { throw .linux(error) }
     let dataOffset = headerOffset + ((32 * depth + 4095) & ~4095)
     let stride = (blockBytes + 4095) & ~4095
@@ -130,8 +129,11 @@ final class LoadQueue {
     guard CLinux_load16_acquire(base + layout.used + 2) == nextUsed else { return }
     waitCount += 1
     var count: UInt64 = 0
+    // The back-end has a hand in whether the counter blocks.
+    var query = pollfd(fd: call.rawValue, events: CShort(POLLIN), revents: 0)
     while read(call.rawValue, &count, 8) < 0 {
-      guard errno == EINTR else { throw .linux(LinuxError("read", "call")) }
+      guard errno == EAGAIN || errno == EINTR else { throw .linux(LinuxError("read", "call")) }
+      poll(&query, 1, -1)
     }
   }
 }
