@@ -6,8 +6,11 @@ extension QCOW2.Disk {
   package var movesBytes: Bool { true }
   /// Its zeros are in its tables.
   package var zeroGranularity: UInt64? { nil }
-  /// A flush writes tables, and counts what waits in memory itself.
-  package var wantsFlush: Bool { false }
+  /// Half of what makes a request write the tables back, so that one seldom meets that while others are under
+  /// way.
+  package var wantsFlush: Bool {
+    tables.isCrowded || pendingFrees.count >= Limits.qcow2PendingFreesMax / 2
+  }
   package var hasSpaceToFree: Bool { !pendingFrees.isEmpty }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
@@ -22,9 +25,7 @@ extension QCOW2.Disk {
     let isInPlace = try appendInPlace(range, to: &segments)
     if isInPlace { return .inPlace }
     segments.removeLast(segments.count - start)
-    // Half of what makes a request write the tables back, so that a request under way seldom meets that.
-    let isCrowded = tables.isCrowded || pendingFrees.count >= Limits.qcow2PendingFreesMax / 2
-    return .blocking(exclusive: isCrowded && hasSpaceToFree)
+    return .blocking(exclusive: wantsFlush && hasSpaceToFree)
   }
 
   private func appendInPlace(
