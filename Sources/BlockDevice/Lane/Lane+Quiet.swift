@@ -15,9 +15,11 @@ extension Lane {
     case .write:
       let offset = slots.slots[slot].request.offset
       guard
-        inQuiet(slot, { () throws(DiskImageError) in
-          try device.image.write(at: offset, from: slots.parts(slot))
-        })
+        inQuiet(
+          slot,
+          { () throws(DiskImageError) in
+            try device.image.write(at: offset, from: slots.parts(slot))
+          })
       else { return }
       finishPiece(slot)
     case .discard, .writeZeroes:

@@ -1,5 +1,5 @@
 // A disk that several threads serve.
-package import BlockIO
+import BlockIO
 package import DiskImage
 import Linux
 import Simulation
@@ -21,10 +21,10 @@ package final class SharedDevice: @unchecked Sendable {
   /// Takes a line when the host fails requests, on the thread of a lane. Set before the first lane.
   package var log: @Sendable (String) -> Void = { _ in }
 
-  /// The files that plans name.
-  let files: [ImageFile]
+  /// The files that plans name; they change only when no lane is left.
+  private(set) var files: [ImageFile]
   /// The file that is the disk, if it is simply one.
-  let plainFile: ImageFile?
+  private(set) var plainFile: ImageFile?
   /// From where on writes need no plan, either.
   let plainWritesFrom: UInt64
   let movesBytes: Bool
@@ -88,6 +88,8 @@ package final class SharedDevice: @unchecked Sendable {
   package func close() throws(DiskImageError) {
     try lock { () throws(DiskImageError) in
       precondition(mailboxes.allSatisfy { $0 == nil }, "a disk was closed that has lanes")
+      files = []
+      plainFile = nil
       try image.close()
     }
   }

@@ -45,7 +45,8 @@ extension QCOW2.Disk {
       let count = end - position
       guard host + geometry.clusterSize <= writtenEnd else { return false }
       try requireNoTable(place..<place + count)
-      if segments.count > start, segments[segments.count - 1].offset + segments[segments.count - 1].count == place
+      if segments.count > start,
+        segments[segments.count - 1].offset + segments[segments.count - 1].count == place
       {
         segments[segments.count - 1].count += count
       } else {
