@@ -48,7 +48,7 @@ let package = Package(
     module("DiskModel", ["Simulation"]),
     module("DiskImage", ["BlockIO", "Linux", "CLinux", "CCompression"]),
     module("VhostUser", ["Linux", "CLinux"]),
-    module("BlockDevice", ["DiskImage", "DiskModel", "Simulation", "Telemetry"]),
+    module("BlockDevice", ["DiskImage", "BlockIO", "Linux", "DiskModel", "Simulation", "Telemetry"]),
     module("VirtioBlock", ["VhostUser", "BlockDevice", "Simulation"]),
     module(
       "Scenario",
@@ -65,6 +65,7 @@ let package = Package(
       ],
       swiftSettings: settings),
     tests("BlockIOTests", ["BlockIO", "Linux", "Simulation"]),
+    tests("BlockDeviceTests", ["BlockDevice", "DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation"]),
     tests("CommandTests", ["ttblk", "Linux", "Simulation"]),

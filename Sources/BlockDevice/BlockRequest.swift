@@ -10,14 +10,20 @@ package struct BlockRequest: Sendable {
   package var length: UInt64
   /// WRITE_ZEROES: whether the range may be deallocated.
   package var mayUnmap: Bool
+  /// Whether what it changes is durable when it completes (FUA); a lane's business.
+  package var isDurable: Bool
   /// The front-end's own name for it, given back with the answer.
   package var tag: UInt64
 
-  package init(operation: Operation, offset: UInt64, length: UInt64, mayUnmap: Bool = false, tag: UInt64) {
+  package init(
+    operation: Operation, offset: UInt64, length: UInt64, mayUnmap: Bool = false, isDurable: Bool = false,
+    tag: UInt64
+  ) {
     self.operation = operation
     self.offset = offset
     self.length = length
     self.mayUnmap = mayUnmap
+    self.isDurable = isDurable
     self.tag = tag
   }
 }

@@ -16,6 +16,10 @@ package enum BlockIOError: Error, Equatable, CustomStringConvertible {
   case transfer(BlockOperation, path: String, offset: UInt64, count: UInt64, code: CInt)
   /// Beyond what a file can hold.
   case outOfRange(path: String, offset: UInt64, count: UInt64)
+  /// The kernel refuses a way of moving bytes: what it does not have, or does not allow us.
+  case engine(EngineKind, LinuxError)
+  /// The file system refuses transfers that go past the page cache (O_DIRECT).
+  case notDirect(path: String, code: CInt)
 
   package var description: String {
     switch self {
@@ -33,6 +37,11 @@ package enum BlockIOError: Error, Equatable, CustomStringConvertible {
       return "\(operation.rawValue) of \(count) bytes at \(offset) in '\(path)' failed: \(reason)"
     case .outOfRange(let path, let offset, let count):
       return "\(count) bytes at \(offset) are beyond what '\(path)' can hold"
+    case .engine(let kind, let error):
+      return "the engine \(kind.rawValue) does not work here (\(error)): choose another, or auto"
+    case .notDirect(let path, let code):
+      let reason = String(cString: strerror(code))
+      return "the file system of '\(path)' has no direct I/O (\(reason)): use the page cache"
     }
   }
 
@@ -41,6 +50,8 @@ package enum BlockIOError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .cannotOpen(let error): error.code
     case .transfer(_, _, _, _, let code): code
+    case .engine(_, let error): error.code
+    case .notDirect(_, let code): code
     default: nil
     }
   }

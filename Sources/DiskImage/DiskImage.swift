@@ -50,6 +50,43 @@ package protocol DiskImage: AnyObject {
   ///
   /// An image that is merely dropped does the same, but nobody hears of a failure.
   func close() throws(DiskImageError)
+
+  // For those who move the bytes themselves, from several threads: all of this under one lock, which is also
+  // held around everything above.
+
+  /// From where on every byte of the disk is the byte of file 0 at the same offset, for ever: such bytes may
+  /// be read and written by anybody at any time, without a plan and without the lock. Nil where there are
+  /// none. Reads may do so from the beginning of the disk on, if this is not nil.
+  var identicalFrom: UInt64? { get }
+  /// Whether bytes of the disk may come to be elsewhere in the files, so that space may be reused which plans
+  /// under way name: those who move bytes say so (`isBusy`).
+  var movesBytes: Bool { get }
+  /// What whole pieces of this many bytes are made zeros in, in the places that `planWrite` names; nil where
+  /// `discard` and `writeZeroes` know better.
+  var zeroGranularity: UInt64? { get }
+  /// Whether requests are under way that were planned before; nothing is reused as long as they are.
+  var isBusy: Bool { get set }
+  /// Whether a flush should come soon: much metadata waits in memory.
+  var wantsFlush: Bool { get }
+  /// Whether a flush would free space if nothing was under way.
+  var hasSpaceToFree: Bool { get }
+
+  /// From now on bytes are also written without this object's knowledge: whether there is anything to
+  /// synchronise is no longer known here.
+  func expectOutsideWrites()
+  /// Appends where the bytes of a range are to be written.
+  ///
+  /// The range is not empty and lies within the disk. Nothing is appended for the route `blocking`.
+  func planWrite(_ range: Range<UInt64>, into segments: inout [Segment]) throws(DiskImageError) -> WriteRoute
+  /// The data of these pages is written: they count. After a failure they do not.
+  func finishWrite(_ pages: Range<UInt64>) throws(DiskImageError)
+  /// Takes copies of the metadata that would make what is written durable, before the data is synchronised: so
+  /// none of it is ahead of its data. One flush at a time.
+  func beginFlush() throws(DiskImageError) -> FlushPlan
+  /// The flush that began is over.
+  func endFlush(_ result: FlushResult)
+  /// Looks how long the file is now, where the length of the disk follows from that.
+  func refreshSize() throws(DiskImageError)
 }
 
 extension DiskImage {

@@ -5,14 +5,26 @@ import BlockIO
 struct Durability {
   private(set) var isPending = false
   private var hasFailed = false
+  private var hasOutsideWrites = false
 
   /// To be called before anything is changed.
   mutating func willChange() { isPending = true }
 
+  /// From now on the file changes without `willChange`.
+  mutating func expectOutsideWrites() { hasOutsideWrites = true }
+
+  /// To be called before a flush whose steps somebody else takes.
+  func requireTrust(_ file: ImageFile) throws(DiskImageError) {
+    guard !hasFailed else { throw .flushFailedBefore(path: file.path) }
+  }
+
+  /// Somebody else could not synchronise the file.
+  mutating func lose() { hasFailed = true }
+
   /// Makes what was changed durable, if anything was.
   mutating func synchronize(_ file: ImageFile, engine: any BlockEngine) throws(DiskImageError) {
     guard !hasFailed else { throw .flushFailedBefore(path: file.path) }
-    guard isPending else { return }
+    guard isPending || hasOutsideWrites else { return }
     do throws(BlockIOError) {
       try engine.synchronize(file)
     } catch {

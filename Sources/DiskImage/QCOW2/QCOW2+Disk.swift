@@ -45,6 +45,7 @@ extension QCOW2 {
     var neededEnd: UInt64 = 0
     /// Whether the header says that we write.
     var isPrepared = false
+    package var isBusy = false
 
     // Scratch memory, so that a request allocates nothing.
     var reader = SegmentReader()

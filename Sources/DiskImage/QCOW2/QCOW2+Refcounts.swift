@@ -145,8 +145,10 @@ extension QCOW2.Disk {
   }
 
   /// Takes the references that were dropped; the tables that had them are durable without.
+  ///
+  /// Not while others move bytes: what they read or write there would no longer be theirs.
   func applyFrees() throws(DiskImageError) {
-    guard !pendingFrees.isEmpty else { return }
+    guard !pendingFrees.isEmpty, !isBusy else { return }
     reader.forgetDecompressed()
     for freed in pendingFrees {
       var unused = freed.clusters.lowerBound..<freed.clusters.lowerBound

@@ -38,7 +38,7 @@ extension QCOW2.Disk {
   }
 
   /// Where the entry of an offset is, if the table is ours alone.
-  private func ownEntry(_ offset: UInt64) throws(DiskImageError) -> UInt64? {
+  func ownEntry(_ offset: UInt64) throws(DiskImageError) -> UInt64? {
     let index = geometry.l1Index(offset)
     guard try l1Entry(index) & QCOW2.EntryBits.copied != 0, let table = try l2Table(offset) else {
       return nil

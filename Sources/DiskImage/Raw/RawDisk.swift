@@ -7,8 +7,8 @@ package import Glibc
 /// A length that is no multiple of 512 is rounded up, as UML does: the rest reads as zeros, and writing it
 /// makes the file longer.
 package final class RawDisk: DiskImage {
-  package let size: UInt64
-  package let exactSize: UInt64
+  package private(set) var size: UInt64
+  package private(set) var exactSize: UInt64
   package let isReadOnly: Bool
   package let path: String
   package var format: ImageFormat { .raw }
@@ -79,6 +79,42 @@ package final class RawDisk: DiskImage {
     guard let file = files.first else { return }
     files = []
     try durability.synchronize(file, engine: engine)
+  }
+
+  package var identicalFrom: UInt64? { wasGuessed ? UInt64(Probe.byteCount) : 0 }
+  package var movesBytes: Bool { false }
+  package var zeroGranularity: UInt64? { 1 }
+  package var isBusy = false
+  package var wantsFlush: Bool { false }
+  package var hasSpaceToFree: Bool { false }
+
+  package func expectOutsideWrites() { durability.expectOutsideWrites() }
+
+  package func planWrite(
+    _ range: Range<UInt64>, into segments: inout [Segment]
+  ) throws(DiskImageError) -> WriteRoute {
+    _ = try open(writing: true)
+    if wasGuessed, range.lowerBound < UInt64(Probe.byteCount) { return .blocking(exclusive: false) }
+    plan(range, into: &segments)
+    return .inPlace
+  }
+
+  package func finishWrite(_ pages: Range<UInt64>) {}
+
+  package func beginFlush() throws(DiskImageError) -> FlushPlan {
+    let file = try open()
+    try durability.requireTrust(file)
+    return FlushPlan(file: file, pieces: [])
+  }
+
+  package func endFlush(_ result: FlushResult) {
+    if case .synchronizeFailed = result { durability.lose() }
+  }
+
+  package func refreshSize() throws(DiskImageError) {
+    let file = try open()
+    do throws(BlockIOError) { exactSize = try file.status().size } catch { throw .file(error) }
+    size = exactSize.roundedUp(to: Limits.sectorSize) ?? exactSize
   }
 
   private func open(writing: Bool = false) throws(DiskImageError) -> ImageFile {

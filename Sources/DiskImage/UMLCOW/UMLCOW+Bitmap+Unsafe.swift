@@ -16,8 +16,14 @@ extension UMLCOW {
     /// A bit for each page of the bitmap.
     private var loaded: [UInt64]
     private var dirty: [UInt64]
+    /// Pages that changed and are being written by somebody else, as they were then.
+    private var flushing: [UInt64]
     private(set) var loadedCount = 0
     private(set) var dirtyCount = 0
+    /// How many pages are dirty, or being written, or both.
+    private var heldCount = 0
+    private(set) var isFlushing = false
+    private var copies = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
     static let pageSize = 4096
     static let sectorsPerPage = UInt64(pageSize * 8)
@@ -28,7 +34,10 @@ extension UMLCOW {
       memory = try Mapping(zeroed: max(1, pages) * Bitmap.pageSize)
       loaded = Array(repeating: 0, count: (pages + 63) / 64)
       dirty = loaded
+      flushing = loaded
     }
+
+    deinit { copies.deallocate() }
 
     /// Reads what is missing of the pages that hold the bits of some sectors.
     mutating func load(
@@ -119,6 +128,14 @@ extension UMLCOW {
     /// Writes the pages that changed; they stay dirty until `forgetDirty`, for the writes are not durable
     /// yet.
     func write(to file: ImageFile, engine: any BlockEngine) throws(BlockIOError) {
+      try forEachDirtyRun { (range) throws(BlockIOError) in
+        let source = UnsafeRawBufferPointer(start: memory.base + range.lowerBound, count: range.count)
+        try engine.write(file, at: geometry.bitmapOffset + UInt64(range.lowerBound), from: source)
+      }
+    }
+
+    /// Calls `body` with the bytes of consecutive pages that changed.
+    private func forEachDirtyRun<E>(_ body: (Range<Int>) throws(E) -> Void) throws(E) {
       guard dirtyCount > 0 else { return }
       var page = 0
       let end = dirty.count * 64
@@ -134,29 +151,76 @@ extension UMLCOW {
         let first = page
         while page < end, Bitmap.test(dirty, page) { page += 1 }
         let start = first * Bitmap.pageSize
-        let stop = min(page * Bitmap.pageSize, Int(geometry.bitmapCount))
-        let source = UnsafeRawBufferPointer(start: memory.base + start, count: stop - start)
-        try engine.write(file, at: geometry.bitmapOffset + UInt64(start), from: source)
+        try body(start..<min(page * Bitmap.pageSize, Int(geometry.bitmapCount)))
       }
     }
 
+    /// Appends copies of the pages that changed, which count as unchanged until `endFlush`; they stay in
+    /// memory until then.
+    mutating func beginFlush(_ pieces: inout [FlushPlan.Piece]) {
+      precondition(!isFlushing)
+      isFlushing = true
+      let count = dirtyCount * Bitmap.pageSize
+      if copies.count < count {
+        copies.deallocate()
+        copies = .allocate(byteCount: count, alignment: Bitmap.pageSize)
+      }
+      var position = 0
+      forEachDirtyRun { range in
+        // SAFETY: there is room for as many pages as changed.
+        let copy = UnsafeMutableRawBufferPointer(rebasing: copies[position..<position + range.count])
+        copy.copyMemory(
+          from: UnsafeRawBufferPointer(start: memory.base + range.lowerBound, count: range.count))
+        position += range.count
+        pieces.append(
+          FlushPlan.Piece(
+            offset: geometry.bitmapOffset + UInt64(range.lowerBound), bytes: UnsafeRawBufferPointer(copy)))
+      }
+      swap(&dirty, &flushing)
+      dirtyCount = 0
+    }
+
+    /// The copies are durable, or the pages changed as before.
+    mutating func endFlush(isDurable: Bool) {
+      precondition(isFlushing)
+      isFlushing = false
+      dirtyCount = 0
+      for index in dirty.indices {
+        if !isDurable { dirty[index] |= flushing[index] }
+        flushing[index] = 0
+        dirtyCount += dirty[index].nonzeroBitCount
+      }
+      heldCount = dirtyCount
+      if copies.count > Bitmap.copyBytesKept {
+        copies.deallocate()
+        copies = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+      }
+    }
+
+    private static let copyBytesKept = 1 << 20
+
     /// The pages that changed are durable.
     mutating func forgetDirty() {
+      precondition(!isFlushing)
       for index in dirty.indices { dirty[index] = 0 }
       dirtyCount = 0
+      heldCount = 0
     }
 
     /// Lets go of the pages that did not change.
     mutating func releaseClean() {
-      guard loadedCount > dirtyCount else { return }
-      for index in loaded.indices where loaded[index] != dirty[index] {
-        for page in index * 64..<index * 64 + 64 where Bitmap.test(loaded, page) && !Bitmap.test(dirty, page)
-        {
+      guard loadedCount > heldCount else { return }
+      for index in loaded.indices {
+        let held = dirty[index] | flushing[index]
+        var released = loaded[index] & ~held
+        while released != 0 {
+          let page = index * 64 + released.trailingZeroBitCount
           memory.release(page * Bitmap.pageSize..<(page + 1) * Bitmap.pageSize)
+          released &= released - 1
         }
-        loaded[index] = dirty[index]
+        loaded[index] &= held
       }
-      loadedCount = dirtyCount
+      loadedCount = heldCount
     }
 
     private func nextLoaded(from first: Int, to end: Int) -> Int {
@@ -173,6 +237,7 @@ extension UMLCOW {
       guard !Bitmap.test(dirty, page) else { return }
       dirty[page >> 6] |= 1 << UInt64(page & 63)
       dirtyCount += 1
+      if !Bitmap.test(flushing, page) { heldCount += 1 }
     }
 
     private func pages(of sectors: Range<UInt64>) -> ClosedRange<Int>? {

@@ -90,9 +90,13 @@ extension UMLCOW {
     /// Keeps the memory of the bitmap within its limit, at the start of a request.
     func reclaimBitmap() throws(DiskImageError) {
       guard bitmap.loadedCount > Limits.bitmapPagesResident else { return }
-      if bitmap.dirtyCount > Limits.bitmapPagesResident / 2 { try writeBack(files[0]) }
+      // Not while somebody writes older copies of it.
+      if wantsFlush, !bitmap.isFlushing { try writeBack(files[0]) }
       bitmap.releaseClean()
     }
+
+    package var wantsFlush: Bool { bitmap.dirtyCount > Limits.bitmapPagesResident / 2 }
+    package var isBusy = false
 
     private func writeBack(_ file: ImageFile) throws(DiskImageError) {
       try durability.synchronize(file, engine: engine)
@@ -176,11 +180,7 @@ extension UMLCOW {
     ) throws(DiskImageError) {
       let pages = wholePages(around: range)
       try load(pages)
-      let firstPage = wholePages(around: pages.lowerBound..<pages.lowerBound + 1)
-      let lastPage = wholePages(around: pages.upperBound - 1..<pages.upperBound)
-      let head = needsFill(firstPage, besides: range) ? firstPage.lowerBound..<range.lowerBound : nil
-      let tail = needsFill(lastPage, besides: range) ? range.upperBound..<lastPage.upperBound : nil
-
+      let (head, tail) = edges(of: range, in: pages)
       gathered.removeAll()
       try appendEdge(head, at: 0)
       gathered.append(parts)
@@ -191,6 +191,18 @@ extension UMLCOW {
         try engine.write(files[0], at: start, from: gathered.parts)
       } catch { throw .file(error) }
       setBits(pages)
+    }
+
+    /// What must be completed of the first and of the last page of a write. The bits were loaded.
+    func edges(
+      of range: Range<UInt64>, in pages: Range<UInt64>
+    ) -> (head: Range<UInt64>?, tail: Range<UInt64>?) {
+      let firstPage = wholePages(around: pages.lowerBound..<pages.lowerBound + 1)
+      let lastPage = wholePages(around: pages.upperBound - 1..<pages.upperBound)
+      return (
+        needsFill(firstPage, besides: range) ? firstPage.lowerBound..<range.lowerBound : nil,
+        needsFill(lastPage, besides: range) ? range.upperBound..<lastPage.upperBound : nil
+      )
     }
 
     /// Whether a page must be completed because a write covers only a part of it, and not all of it is here.

@@ -1,0 +1,180 @@
+// Writes.
+import BlockIO
+import DiskImage
+import Glibc
+import Synchronization
+
+extension Lane {
+  func startWrite(_ slot: Int, _ data: UnsafeBufferPointer<iovec>) {
+    let request = slots.slots[slot].request
+    if let file = device.plainFile, request.offset >= device.plainWritesFrom {
+      slots.slots[slot].step = .moving
+      return enqueue(.write, slot, file, at: request.offset, count: request.length, data)
+    }
+    change(slot, request.offset..<request.offset + request.length, .write, data)
+  }
+
+  /// Changes a range by a plan.
+  /// - Parameters:
+  ///   - kind: `write`, or how to make zeros of whole pages.
+  ///   - data: what is written; for `write` only.
+  func change(
+    _ slot: Int, _ range: Range<UInt64>, _ kind: IOOperation.Kind, _ data: UnsafeBufferPointer<iovec>
+  ) {
+    let planned: Planned
+    do throws(DiskImageError) {
+      planned = try device.lock { () throws(DiskImageError) in
+        try planChange(slot, range, kind, data)
+      }
+    } catch { return fail(slot, error) }
+    switch planned {
+    case .moving:
+      slots.slots[slot].step = .moving
+      enqueueChanges(slot, kind, data)
+    case .touching where kind != .write:
+      slots.slots[slot].step = .touching
+      let count = range.upperBound - range.lowerBound
+      enqueue(kind, slot, device.files[0], at: slots.slots[slot].place, count: count)
+    case .touching: touch(slot, data)
+    case .done: finishPiece(slot)
+    case .waiting: wait(slot, keeping: data)
+    }
+  }
+
+  /// Under the lock.
+  private func planChange(
+    _ slot: Int, _ range: Range<UInt64>, _ kind: IOOperation.Kind, _ data: UnsafeBufferPointer<iovec>
+  ) throws(DiskImageError) -> Planned {
+    guard !holdBack(slot) else { return .waiting }
+    segments.removeAll(keepingCapacity: true)
+    switch try device.image.planWrite(range, into: &segments) {
+    case .inPlace:
+      device.beginMoving()
+      return .moving
+    case .firstTouch(let pages, let head, let tail):
+      guard !waitAtGate(slot, pages) else { return .waiting }
+      slots.slots[slot].place = segments[0].offset
+      segments.removeAll(keepingCapacity: true)
+      slots.slots[slot].pages = pages
+      slots.slots[slot].head = head ?? 0..<0
+      slots.slots[slot].tail = tail ?? 0..<0
+      if kind == .write {
+        if let head { try device.image.plan(head, into: &segments) }
+        if let tail { try device.image.plan(tail, into: &segments) }
+        if segments.contains(where: { if case .compressed = $0.source { true } else { false } }) {
+          try device.image.write(at: range.lowerBound, from: data)
+          return .done
+        }
+      }
+      device.gate.close(pages)
+      device.beginMoving()
+      return .touching
+    case .blocking(let exclusive):
+      guard !waitAtGate(slot, range) else { return .waiting }
+      if exclusive, waitForQuiet(slot) { return .waiting }
+      try device.image.write(at: range.lowerBound, from: data)
+      return .done
+    }
+  }
+
+  /// Under the lock: whether the request must wait until a page is complete.
+  private func waitAtGate(_ slot: Int, _ pages: Range<UInt64>) -> Bool {
+    guard device.gate.isClosed(pages) else { return false }
+    device.gate.wait(pages, Waiter(lane: number, slot: slot))
+    return true
+  }
+
+  /// Under the lock: whether the request must wait until nothing is under way. Nobody else waits for that.
+  func waitForQuiet(_ slot: Int) -> Bool {
+    guard device.quiet.busyCount > 0 else { return false }
+    device.quiet.wait(Waiter(lane: number, slot: slot))
+    return true
+  }
+
+  private func enqueueChanges(
+    _ slot: Int, _ kind: IOOperation.Kind, _ data: UnsafeBufferPointer<iovec>
+  ) {
+    var cursor = IOVectorCursor()
+    for segment in segments {
+      guard case .file(let index) = segment.source else { preconditionFailure("a write to no file") }
+      slices.removeAll()
+      if kind == .write { slices.append(segment.count, of: data, from: &cursor) }
+      enqueue(
+        kind, slot, device.files[Int(index)], at: segment.offset, count: segment.count, slices.parts)
+    }
+  }
+
+  /// Writes pages for the first time: the segments say what is around the data.
+  private func touch(_ slot: Int, _ data: UnsafeBufferPointer<iovec>) {
+    guard !segments.isEmpty else { return writeTouched(slot, data) }
+    edgeParts.removeAll()
+    let (head, tail) = edges(slot)
+    if let head { edgeParts.append(head) }
+    if let tail { edgeParts.append(tail) }
+    enqueueReads(slot, edgeParts.parts)
+    // Where there is nothing, zeros are all.
+    guard slots.slots[slot].underWay > 0 else { return writeTouched(slot, data) }
+    slots.slots[slot].step = .readingEdges
+    slots.keep(data, for: slot)
+  }
+
+  /// Memory for what is around the data.
+  private func edges(_ slot: Int) -> (head: iovec?, tail: iovec?) {
+    let entry = slots.slots[slot]
+    let head = Int(entry.head.upperBound - entry.head.lowerBound)
+    let tail = Int(entry.tail.upperBound - entry.tail.lowerBound)
+    guard head > 0 || tail > 0 else { return (nil, nil) }
+    // SAFETY: each is shorter than a page.
+    precondition(head < LaneSlots.edgeBytes && tail < LaneSlots.edgeBytes)
+    let memory = slots.edges(for: slot)
+    return (
+      head > 0 ? iovec(iov_base: memory, iov_len: head) : nil,
+      tail > 0 ? iovec(iov_base: memory + LaneSlots.edgeBytes, iov_len: tail) : nil
+    )
+  }
+
+  private func writeTouched(_ slot: Int, _ data: UnsafeBufferPointer<iovec>) {
+    let entry = slots.slots[slot]
+    let (head, tail) = edges(slot)
+    slices.removeAll()
+    if let head { slices.append(head) }
+    slices.append(data)
+    if let tail { slices.append(tail) }
+    slots.slots[slot].step = .touching
+    let count = slices.parts.byteCount ?? 0
+    enqueue(
+      .write, slot, device.files[0], at: entry.place - UInt64(head?.iov_len ?? 0), count: count, slices.parts)
+  }
+
+  /// What is around the data is there.
+  func finishEdges(_ slot: Int) {
+    guard slots.slots[slot].code == 0 else { return finishTouching(slot) }
+    if slots.slots[slot].request.operation == .write { return writeTouched(slot, slots.parts(slot)) }
+    withZeros(slot) { writeTouched(slot, $0) }
+  }
+
+  /// Pages are written, and count; or they do not.
+  func finishTouching(_ slot: Int) {
+    let entry = slots.slots[slot]
+    var failure: DiskImageError?
+    let wantsFlush = device.lock {
+      if entry.code == 0 {
+        do throws(DiskImageError) { try device.image.finishWrite(entry.pages) } catch { failure = error }
+      }
+      device.openGate(entry.pages)
+      device.endMoving()
+      return device.image.wantsFlush && !device.flush.isUnderWay && device.flushesItself
+    }
+    slots.releaseEdges(slot)
+    if let failure { fail(slot, failure) } else { finishPiece(slot) }
+    if wantsFlush { flushForItself() }
+  }
+
+  /// Everything that a request changes is changed.
+  func finishChange(_ slot: Int) {
+    let writes = device.completedWrites.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue
+    guard slots.slots[slot].request.isDurable || device.isWriteThrough else { return answer(slot, .ok) }
+    slots.slots[slot].isChanged = true
+    makeDurable(slot, writes: writes)
+  }
+}

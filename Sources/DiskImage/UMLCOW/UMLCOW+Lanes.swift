@@ -1,0 +1,60 @@
+// For those who move the bytes of a COW disk themselves.
+package import BlockIO
+
+extension UMLCOW.Disk {
+  package var identicalFrom: UInt64? { nil }
+  /// Each sector has one place in each file, and that is all.
+  package var movesBytes: Bool { false }
+  package var zeroGranularity: UInt64? { Limits.pageSize }
+  package var hasSpaceToFree: Bool { false }
+
+  package func expectOutsideWrites() { durability.expectOutsideWrites() }
+
+  /// Whole pages that are here are written in place; so is a part of such a page. A page of which some bits
+  /// are missing is touched for the first time.
+  package func planWrite(
+    _ range: Range<UInt64>, into segments: inout [Segment]
+  ) throws(DiskImageError) -> WriteRoute {
+    try requireOpen(writing: true)
+    if bitmap.loadedCount > Limits.bitmapPagesResident { bitmap.releaseClean() }
+    let pages = wholePages(around: range)
+    try load(pages)
+    segments.append(
+      Segment(
+        .file(0), offset: geometry.dataOffset + range.lowerBound, count: range.upperBound - range.lowerBound))
+    let sectors = pages.lowerBound / geometry.sectorSize..<pages.upperBound / geometry.sectorSize
+    guard !bitmap.allSet(sectors) else { return .inPlace }
+    let (head, tail) = edges(of: range, in: pages)
+    return .firstTouch(
+      pages: pages, head: head.flatMap { $0.isEmpty ? nil : $0 }, tail: tail.flatMap { $0.isEmpty ? nil : $0 }
+    )
+  }
+
+  package func finishWrite(_ pages: Range<UInt64>) throws(DiskImageError) {
+    try requireOpen(writing: true)
+    // Other requests may have made the bitmap let go of them.
+    try load(pages)
+    setBits(pages)
+  }
+
+  package func beginFlush() throws(DiskImageError) -> FlushPlan {
+    try requireOpen()
+    try durability.requireTrust(files[0])
+    var pieces: [FlushPlan.Piece] = []
+    bitmap.beginFlush(&pieces)
+    return FlushPlan(file: files[0], pieces: pieces)
+  }
+
+  package func endFlush(_ result: FlushResult) {
+    switch result {
+    case .done: bitmap.endFlush(isDurable: true)
+    case .writeFailed: bitmap.endFlush(isDurable: false)
+    case .synchronizeFailed:
+      bitmap.endFlush(isDurable: false)
+      durability.lose()
+    }
+  }
+
+  /// The header says how long the disk is.
+  package func refreshSize() throws(DiskImageError) {}
+}
