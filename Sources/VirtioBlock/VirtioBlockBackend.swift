@@ -19,12 +19,8 @@ package final class VirtioBlockBackend: DeviceBackend {
   /// Called when the session is over.
   package var onSessionEnd: ((_ reason: String?) -> Void)?
 
-  /// What has to be remembered of a chain until its answer: by head, in a table per ring.
-  private struct Slot {
-    var status: UnsafeMutableRawPointer?
-    var written: UInt32 = 0
-  }
-  private var slots: [Slot] = []
+  private var parser = VirtioBlockParser()
+  private var open = OpenChains()
   private var completions: [BlockCompletion] = []
 
   package init(device: Device, clock: any Clock) {
@@ -54,7 +50,7 @@ package final class VirtioBlockBackend: DeviceBackend {
     return features
   }
 
-  package var configurationSpace: [UInt8] { makeConfigurationSpace(size: device.size) }
+  package var configurationSpace: [UInt8] { VirtioBlockConfiguration(size: device.size).bytes }
 
   package func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool { false }
 
@@ -109,74 +105,22 @@ package final class VirtioBlockBackend: DeviceBackend {
 
   private func take(_ chain: Chain, at now: SimulationTime, _ queue: Virtqueue) {
     var chain = chain
-    guard let header = VirtioBlockHeader(chain), let status = chain.lastWritable else {
-      queue.complete(head: chain.head, written: 0)
-      return
+    switch parser.parse(&chain) {
+    case .malformed: queue.complete(head: chain.head, written: 0)
+    case .answer(let status): open.refuse(chain, status, in: queue)
+    case .identify:
+      chain.identify(as: device.name)
+      open.refuse(chain, .ok, in: queue)
+    case .requests:
+      open.open(chain, answers: parser.requests.count)
+      for request in parser.requests {
+        device.submit(request, data: chain.data(for: request), at: now, into: &completions)
+      }
     }
-    chain.removeReadablePrefix(VirtioBlockHeader.byteCount)
-    chain.removeWritableSuffix(1)
-    if Int(chain.head) >= slots.count {
-      slots.append(contentsOf: repeatElement(Slot(), count: Int(chain.head) + 1 - slots.count))
-    }
-    slots[Int(chain.head)] = Slot(status: status, written: UInt32(clamping: chain.writableCount + 1))
-    switch header.kind {
-    case .read:
-      submit(.read, header.sector, UnsafeBufferPointer(chain.writable), chain.writableCount, chain, now)
-    case .write:
-      submit(.write, header.sector, UnsafeBufferPointer(chain.readable), chain.readableCount, chain, now)
-    case .flush:
-      device.submit(
-        BlockRequest(operation: .flush, offset: 0, length: 0, tag: UInt64(chain.head)),
-        data: UnsafeBufferPointer(start: nil, count: 0), at: now, into: &completions)
-    case .discard: submitRange(.discard, chain, now)
-    case .writeZeroes: submitRange(.writeZeroes, chain, now)
-    case .identify: identify(chain)
-    case nil: refuse(chain, .unsupported)
-    }
-  }
-
-  private func submit(
-    _ operation: BlockRequest.Operation, _ sector: UInt64, _ data: UnsafeBufferPointer<iovec>, _ count: Int,
-    _ chain: Chain, _ now: SimulationTime
-  ) {
-    let (offset, overflow) = sector.multipliedReportingOverflow(by: Limits.sectorBytes)
-    guard !overflow, count % Int(Limits.sectorBytes) == 0 else { return refuse(chain, .ioError) }
-    device.submit(
-      BlockRequest(operation: operation, offset: offset, length: UInt64(count), tag: UInt64(chain.head)),
-      data: data, at: now, into: &completions)
-  }
-
-  private func submitRange(_ operation: BlockRequest.Operation, _ chain: Chain, _ now: SimulationTime) {
-    guard let segment = VirtioBlockSegment(chain) else { return refuse(chain, .ioError) }
-    let known: UInt32 = operation == .writeZeroes ? 1 : 0
-    guard segment.flags & ~known == 0 else { return refuse(chain, .unsupported) }
-    let (offset, overflow) = segment.sector.multipliedReportingOverflow(by: Limits.sectorBytes)
-    guard !overflow, segment.sectors <= Limits.rangeSectorsMax else { return refuse(chain, .ioError) }
-    device.submit(
-      BlockRequest(
-        operation: operation, offset: offset, length: UInt64(segment.sectors) * Limits.sectorBytes,
-        mayUnmap: segment.flags & 1 != 0, tag: UInt64(chain.head)),
-      data: UnsafeBufferPointer(start: nil, count: 0), at: now, into: &completions)
-  }
-
-  /// The disk's name, NUL-padded, cut to what fits.
-  private func identify(_ chain: Chain) {
-    var bytes = Array(device.name.utf8.prefix(Limits.identityBytes))
-    bytes.append(contentsOf: repeatElement(0, count: Limits.identityBytes - bytes.count))
-    _ = bytes.withUnsafeBytes { chain.copyWritable($0, at: 0) }
-    completions.append(BlockCompletion(tag: UInt64(chain.head), status: .ok))
-  }
-
-  private func refuse(_ chain: Chain, _ status: BlockStatus) {
-    completions.append(BlockCompletion(tag: UInt64(chain.head), status: status))
   }
 
   private func answer(_ queue: Virtqueue) {
-    for completion in completions {
-      let slot = slots[Int(completion.tag)]
-      slot.status?.storeBytes(of: completion.status.rawValue, as: UInt8.self)
-      queue.complete(head: UInt16(completion.tag), written: slot.written)
-    }
+    for completion in completions { open.close(completion, in: queue) }
     completions.removeAll(keepingCapacity: true)
   }
 }

@@ -1,0 +1,44 @@
+// One ring and one lane.
+package import BlockDevice
+package import Simulation
+package import VhostUser
+
+/// Takes the chains of a ring to a lane, and the lane's answers back; both belong to the thread that calls.
+package final class VirtioBlockQueue {
+  private let lane: Lane
+  private let name: String
+  private var parser = VirtioBlockParser()
+  private var open = OpenChains()
+
+  /// - Parameter name: what GET_ID says.
+  package init(lane: Lane, name: String) {
+    self.lane = lane
+    self.name = name
+  }
+
+  /// Submits what the driver has made available; what needs no disk is answered at once.
+  /// - Parameter asksForKick: whether the driver shall kick when there is more; see `Virtqueue.nextChain`.
+  /// - Returns: whether there was anything.
+  package func take(from queue: Virtqueue, asksForKick: Bool, at now: SimulationTime) -> Bool {
+    var isBusy = false
+    while var chain = queue.nextChain(asksForKick: asksForKick) {
+      isBusy = true
+      switch parser.parse(&chain) {
+      case .malformed: queue.complete(head: chain.head, written: 0)
+      case .answer(let status): open.refuse(chain, status, in: queue)
+      case .identify:
+        chain.identify(as: name)
+        open.refuse(chain, .ok, in: queue)
+      case .requests:
+        open.open(chain, answers: parser.requests.count)
+        for request in parser.requests { lane.submit(request, data: chain.data(for: request), at: now) }
+      }
+    }
+    return isBusy
+  }
+
+  /// Puts the answers of the lane back into the ring; they are not published yet.
+  package func put(_ completions: [BlockCompletion], into queue: Virtqueue) {
+    for completion in completions { open.close(completion, in: queue) }
+  }
+}
