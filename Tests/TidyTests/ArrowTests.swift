@@ -44,7 +44,7 @@ import Testing
     ],
     // Compressing on every processor; nothing of a simulation.
     "Dispatch": ["DiskImage"],
-    "Synchronization": ["DiskImage"],
+    "Synchronization": ["DiskImage", "BlockIO", "BlockDevice", "VhostUser", "Linux", "NBD"],
     "HeapModule": ["Simulation"],
     "Histogram": ["Telemetry"],
     "TOMLKit": ["Scenario"],
