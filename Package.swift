@@ -65,7 +65,7 @@ let package = Package(
       ],
       swiftSettings: settings),
     tests("BlockIOTests", ["BlockIO", "Linux", "Simulation"]),
-    tests("BlockDeviceTests", ["BlockDevice", "DiskImage", "BlockIO", "Linux", "Simulation"]),
+    tests("BlockDeviceTests", ["BlockDevice", "DiskImage", "BlockIO", "Simulation", "Telemetry"]),
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation"]),
     tests("CommandTests", ["ttblk", "Linux", "Simulation"]),

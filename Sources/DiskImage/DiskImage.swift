@@ -80,8 +80,8 @@ package protocol DiskImage: AnyObject {
   func planWrite(_ range: Range<UInt64>, into segments: inout [Segment]) throws(DiskImageError) -> WriteRoute
   /// The data of these pages is written: they count. After a failure they do not.
   func finishWrite(_ pages: Range<UInt64>) throws(DiskImageError)
-  /// Takes copies of the metadata that would make what is written durable, before the data is synchronised: so
-  /// none of it is ahead of its data. One flush at a time.
+  /// Takes copies of the metadata that would make what is written durable, before the data is synchronised:
+  /// so none of it is ahead of its data. One flush at a time.
   func beginFlush() throws(DiskImageError) -> FlushPlan
   /// The flush that began is over.
   func endFlush(_ result: FlushResult)

@@ -1,7 +1,6 @@
 // Disks of every format, in a folder of their own.
 import BlockIO
 import Glibc
-import Linux
 import Simulation
 import Testing
 
@@ -106,6 +105,8 @@ enum DiskShape: String, CaseIterable, Sendable {
     }
     try disk.close()
   }
+
+  var isQCOW2: Bool { self == .qcow2 || self == .qcow2Small || self == .qcow2Compressed }
 
   var options: ImageOptions { ImageOptions(format: self == .raw ? .raw : nil) }
 

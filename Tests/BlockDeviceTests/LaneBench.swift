@@ -31,6 +31,8 @@ final class LaneBench {
   var completed = 0
   /// Failures of these are expected.
   var expectsFailures = false
+  /// The power is off: answers mean nothing any more.
+  var isCut = false
   private var nextTag: UInt64 = 0
   private var nextValue: UInt64 = 1 << 32
   private var clock: UInt64 = 0
@@ -58,6 +60,8 @@ final class LaneBench {
     }
     return bytes
   }
+
+  var shuffled: [ShuffledEngine] { engines.compactMap { $0 as? ShuffledEngine } }
 
   func range() -> Range<Int> {
     let units = UInt64(model.unitCount)
@@ -148,6 +152,7 @@ final class LaneBench {
     defer { entry.memory.deallocate() }
     #expect(entry.lane == lane)
     completed += 1
+    if isCut { return }
     let isBad = completion.status != .ok
     if isBad { failed += 1 }
     if isBad, !expectsFailures { Issue.record("\(entry.request) failed") }

@@ -44,7 +44,9 @@ import Testing
     ],
     // Compressing on every processor; nothing of a simulation.
     "Dispatch": ["DiskImage"],
-    "Synchronization": ["DiskImage", "BlockIO", "BlockDevice", "VhostUser", "Linux", "Scenario", "TestKit"],
+    "Synchronization": [
+      "DiskImage", "BlockIO", "BlockDevice", "VhostUser", "VirtioBlock", "Linux", "Scenario", "TestKit", "NBD",
+    ],
     "HeapModule": ["Simulation"],
     "Histogram": ["Telemetry"],
     "TOMLKit": ["Scenario"],

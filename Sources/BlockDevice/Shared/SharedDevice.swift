@@ -7,8 +7,8 @@ import Synchronization
 
 /// What the lanes of one disk share: the image, and what they owe each other.
 ///
-/// A raw disk is read and written without any lock. Other images are asked under a lock where bytes are, never
-/// while they move: except what an image can only do itself, which blocks.
+/// A raw disk is read and written without any lock. Other images are asked under a lock where bytes are,
+/// never while those move: except what an image can only do itself, which blocks.
 package final class SharedDevice: @unchecked Sendable {
   /// Its name in messages.
   package let name: String
