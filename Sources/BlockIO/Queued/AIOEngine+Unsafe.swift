@@ -5,8 +5,8 @@ import Linux
 
 /// Submits with one system call and reaps with another (`io_submit(2)`, `io_getevents(2)`).
 ///
-/// Truly asynchronous with O_DIRECT only: through the page cache the kernel waits within `io_submit`. It has no
-/// way to zero a range, which is done within `run`.
+/// Truly asynchronous with O_DIRECT only: through the page cache the kernel waits within `io_submit`. It has
+/// no way to zero a range, which is done within `run`.
 ///
 /// SAFETY: a control block is copied by the kernel at `io_submit`, and so is the list of parts; a request
 /// carries the address of its operation, which stays until its event is reaped.

@@ -2,12 +2,12 @@
 import Glibc
 import Linux
 
-/// Carries operations out within `run`, one after another: for what lies in memory, where a system call is all
-/// there is to it.
+/// Carries operations out within `run`, one after another: for what lies in memory, where a system call is
+/// all there is to it.
 ///
 /// A run carries out as many as the engine is deep, and leaves the rest to the next, so that descriptors have
-/// their turn. While there are operations they are looked at every few runs only: a system call each time would
-/// cost as much as the operation.
+/// their turn. While there are operations they are looked at every few runs only: a system call each time
+/// would cost as much as the operation.
 final class InlineEngine: QueuedEngine {
   private static let wakeUpTag: UInt64 = 1
 

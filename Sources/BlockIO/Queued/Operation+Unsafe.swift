@@ -3,8 +3,8 @@ import Glibc
 
 /// An operation from its enqueueing to its event; a slot that is used again and again.
 ///
-/// SAFETY: it owns its list of parts, which it changes as bytes are moved, and never the memory that the parts
-/// name. Slots lie where they are until the engine goes, so that rings and threads may point to them.
+/// SAFETY: it owns its list of parts, which it changes as bytes are moved, and never the memory that the
+/// parts name. Slots lie where they are until the engine goes, so that rings and threads may point to them.
 struct Operation {
   enum Phase: UInt8 {
     /// Nothing is asked of the kernel.

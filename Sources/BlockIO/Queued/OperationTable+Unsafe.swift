@@ -64,8 +64,8 @@ struct OperationTable: ~Copyable {
     ready.append(slot)
   }
 
-  /// The next operation that needs the kernel; its `step` says what for. Appends the events of those that need
-  /// nothing any more.
+  /// The next operation that needs the kernel; its `step` says what for. Appends the events of those that
+  /// need nothing any more.
   mutating func next(into events: inout [IOEvent]) -> Reference? {
     while let slot = ready.popFirst() {
       switch prepare(slot) {

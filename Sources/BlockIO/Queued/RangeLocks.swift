@@ -7,8 +7,8 @@ import Synchronization
 /// to write it back excludes all others from it; plain writes exclude only such.
 ///
 /// First come, first served: a range is granted when nothing that came before is in its way, so that nobody
-/// starves. An operation holds one range, takes it before anything else it waits for, and keeps it to its end:
-/// nobody waits in a circle.
+/// starves. An operation holds one range, takes it before anything else it waits for, and keeps it to its
+/// end: nobody waits in a circle.
 final class RangeLocks: Sendable {
   /// Names a range that was taken.
   struct Ticket: Equatable {

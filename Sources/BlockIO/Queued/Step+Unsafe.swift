@@ -39,7 +39,8 @@ struct Step {
   }
 }
 
-/// A double inside every engine: the kernel moves less than it was asked for, or is interrupted, now and then.
+/// A double inside every engine: the kernel moves less than it was asked for, or is interrupted, now and
+/// then.
 struct Mischief {
   private var state: UInt64
 

@@ -6,8 +6,8 @@ import Linux
 /// Submits, waits and reaps with one system call a run (`io_uring_enter(2)`).
 ///
 /// Only its owner enters the ring, so that the kernel posts completions when it is entered and interrupts
-/// nobody (`SINGLE_ISSUER`, `DEFER_TASKRUN`); older kernels do without. No more operations are in the ring than
-/// half of what its completion queue holds; the others wait in the table.
+/// nobody (`SINGLE_ISSUER`, `DEFER_TASKRUN`); older kernels do without. No more operations are in the ring
+/// than half of what its completion queue holds; the others wait in the table.
 ///
 /// SAFETY: a request carries the address of its operation, which stays until its completion is reaped.
 final class UringEngine: QueuedEngine {

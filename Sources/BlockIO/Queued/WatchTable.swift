@@ -5,8 +5,8 @@ import Linux
 /// The watched descriptors of an engine whose kernel interface polls once for each request.
 ///
 /// A poll is a request like others, submitted with them; it ends when the descriptor is readable. It is
-/// submitted again with the next batch, and if the descriptor is readable still, ends again at once: so a poll
-/// that reports once is a watch that reports as long as there is something.
+/// submitted again with the next batch, and if the descriptor is readable still, ends again at once: so a
+/// poll that reports once is a watch that reports as long as there is something.
 struct WatchTable {
   struct Watch {
     var descriptor: CInt

@@ -2,8 +2,8 @@
 import Glibc
 import Linux
 
-/// A few threads that carry steps out, for one owner. They start when there is work that no idle one can take,
-/// and end with the pool.
+/// A few threads that carry steps out, for one owner. They start when there is work that no idle one can
+/// take, and end with the pool.
 ///
 /// SAFETY: everything but the constants is read and written under `mutex`. An operation belongs to the pool
 /// from `submit` until `takeResults` returns it; a thread that carries it out touches only its step and its
