@@ -7,7 +7,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/ttblk-bench-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 set_up() {
-  "$top/images/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev pkg-config python3 uml-utilities qemu-utils
+  "$top/images/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev pkg-config python3 uml-utilities qemu-utils
   TTBLK_GUEST=$("$top/images/guest/build.sh")
   export TTBLK_GUEST
   swift build --package-path "$top" -c release --product ttblk --static-swift-stdlib >"$work/build.log" 2>&1 ||

@@ -2,6 +2,7 @@
 import CLinux
 import Glibc
 package import Linux
+import Synchronization
 
 /// An open file or block device, one object per inode and process.
 ///
@@ -22,6 +23,13 @@ package final class ImageFile {
   package let size: UInt64
   /// Whether it holds a lock that other processes (UML among them) see.
   package private(set) var isLocked = false
+  /// The way past the page cache, once `useDirect` found one; queued engines take it.
+  package internal(set) var direct: DirectAccess?
+  /// A second descriptor that was opened with O_DIRECT; -1 if there is none. It lives as long as the first:
+  /// closing it earlier would drop the lock.
+  var directDescriptor: CInt = -1
+  /// What the file system was found to refuse; any thread finds it.
+  let refusals = Refusals()
 
   init(
     owning descriptor: consuming Descriptor, path: String, isReadOnly: Bool, status: FileStatus
@@ -32,6 +40,10 @@ package final class ImageFile {
     identity = status.identity
     isBlockDevice = status.isBlockDevice
     size = status.size
+  }
+
+  deinit {
+    if directDescriptor >= 0 { close(directDescriptor) }
   }
 
   /// What the file system says about the file now.

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -144,6 +146,27 @@ void CLinux_copy(void *to, const void *from, size_t count) { memcpy(to, from, co
 int CLinux_open_reference(const char *path) { return open(path, O_PATH | O_CLOEXEC); }
 
 int CLinux_open_without_access_time(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_NOATIME); }
+
+int CLinux_open_direct(const char *path, bool read_only) {
+  if (!read_only) return open(path, O_RDWR | O_CLOEXEC | O_DIRECT);
+  int quiet = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT | O_NOATIME);
+  return quiet < 0 && errno == EPERM ? open(path, O_RDONLY | O_CLOEXEC | O_DIRECT) : quiet;
+}
+
+int CLinux_direct_alignment(int descriptor, uint32_t *memory, uint32_t *offset) {
+  struct statx status;
+  if (statx(descriptor, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) != 0) return -1;
+  if (!(status.stx_mask & STATX_DIOALIGN)) return 0;
+  *memory = status.stx_dio_mem_align;
+  *offset = status.stx_dio_offset_align;
+  return 1;
+}
+
+bool CLinux_is_in_memory(int descriptor) {
+  struct statfs status;
+  if (fstatfs(descriptor, &status) != 0) return false;
+  return status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC || status.f_type == HUGETLBFS_MAGIC;
+}
 
 int CLinux_rename_without_replacing(const char *from, const char *to) {
   return renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);

@@ -9,6 +9,7 @@ import Testing
 @Suite("Disks whose bytes others move") struct OutsideWriteTests {
   let scratch = Scratch()
   let registry = FileRegistry()
+  let nothing = UnsafeBufferPointer<iovec>(start: nil, count: 0)
 
   /// More of a bitmap than stays in memory.
   func largeCOW(engine: any BlockEngine = SynchronousEngine()) throws -> any DiskImage {
@@ -21,7 +22,7 @@ import Testing
 
   func write(_ disk: any DiskImage, _ range: Range<UInt64>) throws {
     var segments: [Segment] = []
-    guard case .firstTouch(let pages, nil, nil) = try disk.planWrite(range, into: &segments) else {
+    guard case .firstTouch(let pages, nil, nil) = try disk.planWrite(range, of: nothing, into: &segments) else {
       Issue.record("not a first touch: \(range)")
       return
     }
@@ -42,7 +43,7 @@ import Testing
     try write(disk, 4096..<8192)
     try flush(disk)
     var segments: [Segment] = []
-    _ = try disk.planWrite(0..<4096, into: &segments)
+    _ = try disk.planWrite(0..<4096, of: nothing, into: &segments)
     for page in 1..<400 { #expect(try !isHere(disk, UInt64(page) * 16 << 20)) }
     try disk.finishWrite(0..<4096)
     #expect(try isHere(disk, 0) && isHere(disk, 4096) && !isHere(disk, 8192))
@@ -105,12 +106,12 @@ import Testing
     let disk = try openImage(path: scratch.file("q"), registry: registry)
     let qcow2 = try #require(disk as? QCOW2.Disk)
     var segments: [Segment] = []
-    #expect(try disk.planWrite(0..<8192, into: &segments) == .blocking(exclusive: false))
+    #expect(try disk.planWrite(0..<8192, of: nothing, into: &segments) == .blocking(exclusive: false))
     try disk.put([UInt8](repeating: 1, count: 8192), at: 0)
-    #expect(try disk.planWrite(512..<8192, into: &segments) == .inPlace)
+    #expect(try disk.planWrite(512..<8192, of: nothing, into: &segments) == .inPlace)
     #expect(segments.count == 1 && segments[0].count == 7680)
     segments = []
-    #expect(try disk.planWrite(4096..<12288, into: &segments) == .blocking(exclusive: false))
+    #expect(try disk.planWrite(4096..<12288, of: nothing, into: &segments) == .blocking(exclusive: false))
     #expect(segments.isEmpty)
     let cluster = qcow2.writtenEnd
     _ = try disk.beginFlush()

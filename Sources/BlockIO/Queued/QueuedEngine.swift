@@ -84,7 +84,8 @@ package enum Wait: Equatable, Sendable {
 /// ended, and not before `underWay` is 0: the memory of operations under way may be written to still.
 ///
 /// Rules, for every engine:
-/// - Each operation gives one event, in any order. Operations under way at once are not ordered: whoever needs
+/// - Each operation gives one event, in any order. Operations under way at once are not ordered: whoever
+/// needs
 ///   an order waits for the first's event before enqueueing the second. `synchronize` covers what had its
 ///   event before it was enqueued.
 /// - There is no limit to what is enqueued: what does not fit waits inside, in order.

@@ -42,6 +42,13 @@ static const long CLinux_omit_time = (1l << 30) - 2l;
 int CLinux_open_reference(const char *path);
 // O_NOATIME, read-only; EPERM for those who neither own the file nor have CAP_FOWNER.
 int CLinux_open_without_access_time(const char *path);
+// O_DIRECT, a GNU extension: the same file anew, past the page cache. Returns the descriptor, or -1.
+int CLinux_open_direct(const char *path, bool read_only);
+// statx(2) with STATX_DIOALIGN (Linux 6.1). 1: both are told, and are 0 where the file cannot do direct I/O; 0: it does
+// not tell; -1: failed.
+int CLinux_direct_alignment(int descriptor, uint32_t *memory, uint32_t *offset);
+// fstatfs(2): its f_type has another signedness on each architecture, and its constants are macros.
+bool CLinux_is_in_memory(int descriptor);
 // renameat2(2) with RENAME_NOREPLACE: EEXIST instead of replacing; EINVAL where the file system cannot.
 int CLinux_rename_without_replacing(const char *from, const char *to);
 

@@ -1,0 +1,102 @@
+// Who may write where in a file, among the engines that work on it.
+import Glibc
+import Linux
+import Synchronization
+
+/// A list of ranges of one file that are being written, shared by all engines: whoever reads a block in order
+/// to write it back excludes all others from it; plain writes exclude only such.
+///
+/// First come, first served: a range is granted when nothing that came before is in its way, so that nobody
+/// starves. An operation holds one range, takes it before anything else it waits for, and keeps it to its
+/// end: nobody waits in a circle.
+final class RangeLocks: Sendable {
+  /// Names a range that was taken.
+  struct Ticket: Equatable {
+    fileprivate let number: UInt64
+  }
+
+  private struct Entry {
+    let number: UInt64
+    let range: Range<UInt64>
+    let isExclusive: Bool
+    var isGranted: Bool
+    let owner: WakeUp
+
+    func isInTheWay(of other: Entry) -> Bool {
+      (isExclusive || other.isExclusive) && range.overlaps(other.range)
+    }
+  }
+
+  private struct State {
+    var entries: [Entry] = []
+    var lastNumber: UInt64 = 0
+    var waiting = 0
+  }
+
+  private let state = Mutex(State())
+  private let granularity: UInt64
+
+  /// - Parameter block: what may be read and written back; a page of the page cache, at least.
+  init(block: Int) { granularity = UInt64(max(block, Limits.pageBytes)) }
+
+  /// Asks for a range, which is held or waited for until `release`.
+  /// - Returns: the ticket, and whether the range is held; otherwise `owner` is woken when it is.
+  func take(_ range: Range<UInt64>, exclusive: Bool, for owner: WakeUp) -> (Ticket, isGranted: Bool) {
+    // Pages, so that one that is written through the page cache is nobody else's either.
+    let mask = granularity - 1
+    let wide = range.lowerBound & ~mask..<(range.upperBound + mask) & ~mask
+    return state.withLock { state in
+      state.lastNumber += 1
+      var entry = Entry(
+        number: state.lastNumber, range: wide, isExclusive: exclusive, isGranted: false, owner: owner)
+      entry.isGranted = !state.entries.contains { $0.isInTheWay(of: entry) }
+      state.entries.append(entry)
+      if !entry.isGranted { state.waiting += 1 }
+      return (Ticket(number: entry.number), entry.isGranted)
+    }
+  }
+
+  /// Whether a range that was waited for is held by now.
+  func isGranted(_ ticket: Ticket) -> Bool {
+    state.withLock { state in
+      state.entries.contains { $0.number == ticket.number && $0.isGranted }
+    }
+  }
+
+  /// Gives a range back, and wakes those who waited for it.
+  func release(_ ticket: Ticket) {
+    state.withLock { state in
+      state.entries.removeAll { $0.number == ticket.number }
+      guard state.waiting > 0 else { return }
+      for index in state.entries.indices where !state.entries[index].isGranted {
+        let entry = state.entries[index]
+        guard !state.entries[..<index].contains(where: { $0.isInTheWay(of: entry) }) else { continue }
+        state.entries[index].isGranted = true
+        state.waiting -= 1
+        entry.owner.wake()
+      }
+    }
+  }
+}
+
+/// What an engine is woken by from other threads: an eventfd that it watches itself.
+final class WakeUp: Sendable {
+  /// Readable after `wake`, until `clear`.
+  let descriptor: CInt
+
+  init() throws(LinuxError) { descriptor = try Descriptor.eventCounter().release() }
+
+  deinit { close(descriptor) }
+
+  /// Makes the descriptor readable.
+  func wake() {
+    var one: UInt64 = 1
+    _ = write(descriptor, &one, 8)
+  }
+
+  /// Makes it unreadable again.
+  func clear() {
+    var count: UInt64 = 0
+    _ = read(descriptor, &count, 8)
+  }
+}

@@ -1,0 +1,151 @@
+// Operations in an io_uring.
+import CUring
+import Glibc
+import Linux
+
+/// Submits, waits and reaps with one system call a run (`io_uring_enter(2)`).
+///
+/// Only its owner enters the ring, so that the kernel posts completions when it is entered and interrupts
+/// nobody (`SINGLE_ISSUER`, `DEFER_TASKRUN`); older kernels do without. No more operations are in the ring
+/// than half of what its completion queue holds; the others wait in the table.
+///
+/// SAFETY: a request carries the address of its operation, which stays until its completion is reaped.
+final class UringEngine: QueuedEngine {
+  private let ring: OpaquePointer
+  private let completions: UnsafeMutableBufferPointer<CUring_completion>
+  private let inRingMax: Int
+  private var table: OperationTable
+  private var watches = WatchTable()
+  private var inRing = 0
+  private var isEnabled = false
+  private var watchesWakeUp = false
+
+  init(depth: Int, mischief: Mischief? = nil) throws(LinuxError) {
+    var created: OpaquePointer?
+    let entries = min(max(depth, Limits.ringEntriesMin), Limits.ringEntriesMax)
+    let code = CUring_create(UInt32(entries), &created)
+    guard code == 0, let created else { throw LinuxError("io_uring_setup", "", code: code) }
+    ring = created
+    inRingMax = min(entries, Int(CUring_completion_capacity(created)) / 2)
+    completions = .allocate(capacity: Limits.completionsPerReap)
+    table = OperationTable(mischief: mischief)
+  }
+
+  deinit {
+    CUring_destroy(ring)
+    completions.deallocate()
+  }
+
+  var kind: EngineKind { .uring }
+  var underWay: Int { table.underWay }
+
+  func enqueue(_ operation: IOOperation, parts: UnsafeBufferPointer<iovec>) { table.add(operation, parts) }
+
+  func watch(_ descriptor: CInt, tag: UInt64) throws(BlockIOError) {
+    do throws(LinuxError) { try watches.add(descriptor, tag: tag) } catch { throw .engine(kind, error) }
+  }
+
+  /// The poll is ended at once: it holds the file, and a peer would not learn that we closed it.
+  func unwatch(_ descriptor: CInt) {
+    guard let (_, poll) = watches.remove(descriptor) else { return }
+    if CUring_space(ring) == 0 { CUring_flush(ring) }
+    guard CUring_space(ring) > 0 else { return }
+    CUring_unpoll(ring, poll, WatchTable.noData)
+    CUring_flush(ring)
+  }
+
+  func run(_ wait: Wait, into events: inout [IOEvent]) throws(BlockIOError) {
+    do throws(LinuxError) { try step(wait, into: &events) } catch { throw .engine(kind, error) }
+  }
+
+  private func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
+    if !isEnabled {
+      let code = CUring_enable(ring)
+      guard code == 0 else { throw LinuxError("io_uring_register", "", code: code) }
+      isEnabled = true
+    }
+    let before = events.count
+    while true {
+      fill(into: &events)
+      let patience = events.count > before || canFill || isIdle ? CInt(CURING_NO) : wait.milliseconds
+      let code = CUring_enter(ring, patience)
+      let reaped = reap(into: &events)
+      switch code {
+      case 0: break
+      // Nothing was submitted; what was reaped made room, or the caller comes again.
+      case EBUSY, EAGAIN: if reaped == 0 { return }
+      case ETIME, EINTR: return
+      default: throw LinuxError("io_uring_enter", "", code: code)
+      }
+      // A step that follows on another is submitted before the owner is busy with the events.
+      if canFill { continue }
+      if wait == .no || events.count > before || isIdle { return }
+    }
+  }
+
+  private var canFill: Bool { table.hasReady && inRing < inRingMax }
+  private var isIdle: Bool { table.underWay == 0 && watches.externalCount == 0 }
+
+  private func fill(into events: inout [IOEvent]) {
+    if !watchesWakeUp, let wakeUp = table.wakeUp {
+      watchesWakeUp = (try? watches.add(wakeUp.descriptor, tag: 0, isInternal: true)) != nil
+    }
+    while CUring_space(ring) > 0, let index = watches.arm() {
+      CUring_poll(ring, watches.watches[index].descriptor, watches.data(index))
+    }
+    while CUring_space(ring) > 0, inRing < inRingMax, let operation = table.next(into: &events) {
+      let data = UInt64(UInt(bitPattern: operation))
+      let step = operation.pointee.step
+      switch step.kind {
+      case .read:
+        CUring_read(ring, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
+      case .write:
+        CUring_write(ring, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
+      case .synchronize: CUring_synchronize(ring, step.descriptor, data)
+      case .unmap: CUring_zero(ring, step.descriptor, step.offset, step.count, true, data)
+      case .zero: CUring_zero(ring, step.descriptor, step.offset, step.count, false, data)
+      }
+      inRing += 1
+    }
+  }
+
+  private func reap(into events: inout [IOEvent]) -> Int {
+    var total = 0
+    while true {
+      let count = Int(CUring_reap(ring, completions.baseAddress, UInt32(completions.count)))
+      for index in 0..<count {
+        let data = completions[index].data
+        let result = Int(completions[index].result)
+        if WatchTable.isWatch(data) {
+          if watches.completed(data, result: result, into: &events) == .own { table.wokeUp() }
+        } else if data != WatchTable.noData,
+          let operation = UnsafeMutablePointer<Operation>(bitPattern: UInt(data))
+        {
+          inRing -= 1
+          table.complete(operation, result: result, into: &events)
+        }
+      }
+      total += count
+      if count < completions.count { return total }
+    }
+  }
+}
+
+extension Wait {
+  /// As the shims have it: -1 for ever, 0 not at all.
+  var milliseconds: CInt {
+    switch self {
+    case .no: 0
+    case .forever: -1
+    case .milliseconds(let count): max(0, count)
+    }
+  }
+}
+
+extension Limits {
+  static let ringEntriesMin = 8
+  /// No device has more requests under way than this.
+  static let ringEntriesMax = 1024
+  /// How many completions are taken at a time.
+  static let completionsPerReap = 64
+}
