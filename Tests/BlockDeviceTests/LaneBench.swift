@@ -23,7 +23,7 @@ final class LaneBench {
 
   let device: SharedDevice
   var lanes: [Lane] = []
-  let engines: [any QueuedEngine]
+  private(set) var engines: [any QueuedEngine]
   let stripes: [Range<Int>]
   var model: UnitModel
   var random: RandomStream
@@ -189,6 +189,12 @@ final class LaneBench {
       try #require(rounds < 100_000, "requests without an answer: \(outstanding.values.map(\.request))")
     }
     #expect(outstanding.isEmpty)
+  }
+
+  /// Lets go of everything that the disk must be free of to be closed.
+  func close() {
+    lanes = []
+    engines = []
   }
 
   /// All bytes, as a lane reads them.
