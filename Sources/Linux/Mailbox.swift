@@ -5,8 +5,8 @@ import Synchronization
 
 /// Closures that one thread takes and any thread puts in.
 ///
-/// The owner watches `descriptor`, and calls `drain` when it is readable. A mailbox is open from the start, so
-/// that what comes before the owner's first look is not lost; after `close` everything is done by whoever
+/// The owner watches `descriptor`, and calls `drain` when it is readable. A mailbox is open from the start,
+/// so that what comes before the owner's first look is not lost; after `close` everything is done by whoever
 /// brings it, because there is no owner any more whom it could disturb.
 package final class Mailbox: Sendable {
   private struct State {
