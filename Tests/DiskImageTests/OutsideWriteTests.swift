@@ -22,7 +22,7 @@ import Testing
 
   func write(_ disk: any DiskImage, _ range: Range<UInt64>) throws {
     var segments: [Segment] = []
-    guard case .firstTouch(let pages, nil, nil) = try disk.planWrite(range, of: nothing, into: &segments)
+    guard case .firstTouch(let pages, nil, nil, nil) = try disk.planWrite(range, of: nothing, into: &segments)
     else {
       Issue.record("not a first touch: \(range)")
       return

@@ -76,7 +76,7 @@ extension Lane {
     case .inPlace:
       device.beginMoving()
       return .moving
-    case .firstTouch(let pages, let head, let tail):
+    case .firstTouch(let pages, let head, let tail, let room):
       guard !waitAtGate(slot, pages) else { return .waiting }
       slots.slots[slot].place = segments[0].offset
       segments.removeAll(keepingCapacity: true)
@@ -91,7 +91,9 @@ extension Lane {
           segments.removeAll(keepingCapacity: true)
         }
       }
-      device.gate.close(pages)
+      let isRoomFree = kind == .write && room.map { !device.gate.isClosed($0) } ?? false
+      slots.slots[slot].room = isRoomFree ? room ?? pages : pages
+      device.gate.close(slots.slots[slot].room)
       device.beginMoving()
       return .touching
     case .blocking(let exclusive):
@@ -174,14 +176,18 @@ extension Lane {
   private func writeTouched(_ slot: Int, _ data: UnsafeBufferPointer<iovec>) {
     let entry = slots.slots[slot]
     let (head, tail) = edges(slot)
+    let before = entry.pages.lowerBound - entry.room.lowerBound
     slices.removeAll()
+    if before > 0 { slices.append(zeros.part(before)) }
     if let head { slices.append(head) }
     slices.append(data)
     if let tail { slices.append(tail) }
+    if entry.room.upperBound > entry.pages.upperBound {
+      slices.append(zeros.part(entry.room.upperBound - entry.pages.upperBound))
+    }
     slots.slots[slot].step = .touching
-    let count = slices.parts.byteCount ?? 0
-    enqueue(
-      .write, slot, device.files[0], at: entry.place - UInt64(head?.iov_len ?? 0), count: count, slices.parts)
+    let start = entry.place - UInt64(head?.iov_len ?? 0) - before
+    enqueue(.write, slot, device.files[0], at: start, count: slices.parts.byteCount ?? 0, slices.parts)
   }
 
   /// What is around the data is there.
@@ -199,7 +205,7 @@ extension Lane {
       if entry.code == 0 {
         do throws(DiskImageError) { try device.image.finishWrite(entry.pages) } catch { failure = error }
       }
-      device.openGate(entry.pages)
+      device.openGate(entry.room)
       device.endMoving()
       return device.image.wantsFlush && !device.flush.isUnderWay && device.flushesItself
     }

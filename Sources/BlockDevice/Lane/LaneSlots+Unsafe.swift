@@ -37,6 +37,8 @@ struct LaneSlot {
   var pieceEnd: UInt64
   /// What is written for the first time, and where its data goes.
   var pages: Range<UInt64> = 0..<0
+  /// Those, and what is written around them to make room: what the gate is closed for.
+  var room: Range<UInt64> = 0..<0
   var head: Range<UInt64> = 0..<0
   var tail: Range<UInt64> = 0..<0
   var place: UInt64 = 0

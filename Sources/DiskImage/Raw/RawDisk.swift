@@ -99,7 +99,7 @@ package final class RawDisk: DiskImage {
     plan(range, into: &segments)
     guard wasGuessed, range.lowerBound < UInt64(Probe.byteCount), data.count > 0 else { return .inPlace }
     try refuseDisguise(file, range.lowerBound, data)
-    return .firstTouch(pages: 0..<Limits.pageSize, head: nil, tail: nil)
+    return .firstTouch(pages: 0..<Limits.pageSize, head: nil, tail: nil, room: nil)
   }
 
   package func finishWrite(_ pages: Range<UInt64>) {}
