@@ -53,7 +53,7 @@ extension Lane {
     do throws(DiskImageError) {
       isWaiting = try device.lock { () throws(DiskImageError) in
         guard !holdBack(slot) else { return true }
-        if device.image.zeroesNeedQuiet, waitForQuiet(slot) { return true }
+        if device.image.changesNeedQuiet, waitForQuiet(slot) { return true }
         try zeroPiece(slot)
         return false
       }
