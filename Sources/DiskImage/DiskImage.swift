@@ -68,10 +68,10 @@ package protocol DiskImage: AnyObject {
   var isBusy: Bool { get set }
   /// Whether a flush should come soon: much metadata waits in memory.
   var wantsFlush: Bool { get }
-  /// Whether a flush would free space if nothing was under way.
-  var hasSpaceToFree: Bool { get }
-  /// Whether `discard` and `writeZeroes` should come when nothing is under way.
-  var zeroesNeedQuiet: Bool { get }
+  /// Whether `write`, `discard` and `writeZeroes` must come when nothing is under way.
+  var changesNeedQuiet: Bool { get }
+  /// Whether a flush must: it frees space then.
+  var flushNeedsQuiet: Bool { get }
 
   /// From now on bytes are also written without this object's knowledge: whether there is anything to
   /// synchronise is no longer known here.

@@ -19,8 +19,7 @@ package enum WriteRoute: Equatable, Sendable {
     pages: Range<UInt64>, head: Range<UInt64>?, tail: Range<UInt64>?, room: Range<UInt64>?)
   /// Through the image's own `write`, which blocks.
   ///
-  /// - `exclusive`: no request that was planned before should be under way, for the image has to reuse space
-  ///   soon, and does so only then (`isBusy`).
+  /// - `exclusive`: no request that was planned before may be under way (`changesNeedQuiet`).
   case blocking(exclusive: Bool)
 }
 

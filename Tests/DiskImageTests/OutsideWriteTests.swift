@@ -119,12 +119,12 @@ import Testing
     try disk.discard(0..<4096)
     disk.isBusy = true
     _ = try disk.beginFlush()
-    #expect(disk.hasSpaceToFree)
+    #expect(disk.flushNeedsQuiet)
     try disk.put([UInt8](repeating: 2, count: 4096), at: 65536)
     #expect(qcow2.neededEnd > cluster)
     disk.isBusy = false
     _ = try disk.beginFlush()
-    #expect(!disk.hasSpaceToFree)
+    #expect(!disk.flushNeedsQuiet)
     let end = qcow2.neededEnd
     try disk.put([UInt8](repeating: 2, count: 4096), at: 131072)
     #expect(qcow2.neededEnd == end)

@@ -96,7 +96,7 @@ extension Lane {
 
   /// The bytes of a plan have moved, or have failed to.
   func finishMoving(_ slot: Int) {
-    if device.movesBytes { device.lock { device.endMoving() } }
+    if device.movesBytes { device.lock { device.endMoving(by: self) } }
     finishPiece(slot)
   }
 

@@ -205,8 +205,8 @@ extension Lane {
       if entry.code == 0 {
         do throws(DiskImageError) { try device.image.finishWrite(entry.pages) } catch { failure = error }
       }
-      device.openGate(entry.room)
-      device.endMoving()
+      device.openGate(entry.room, by: self)
+      device.endMoving(by: self)
       return device.image.wantsFlush && !device.flush.isUnderWay && device.flushesItself
     }
     slots.releaseEdges(slot)
@@ -218,7 +218,6 @@ extension Lane {
   func finishChange(_ slot: Int) {
     let writes = device.completedWrites.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue
     guard slots.slots[slot].request.isDurable || device.isWriteThrough else { return answer(slot, .ok) }
-    slots.slots[slot].isChanged = true
     makeDurable(slot, writes: writes)
   }
 }

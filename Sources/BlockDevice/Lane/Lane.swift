@@ -158,6 +158,7 @@ package final class Lane {
 
   private func handle(_ message: LaneMessage) {
     switch message {
+    case .replan(let slot) where slots.slots[slot].isLeading: leadFlush(slot)
     case .replan(let slot): start(slot, slots.parts(slot))
     case .quiet(let slot): useQuiet(slot)
     case .flushed(let slot, let isDurable): answer(slot, isDurable ? .ok : .ioError)

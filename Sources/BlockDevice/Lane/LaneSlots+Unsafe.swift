@@ -26,8 +26,8 @@ struct LaneSlot {
   var isInternal = false
   var step = Step.waiting
   var submitted: SimulationTime
-  /// Everything that it changes is changed; it waits to be durable.
-  var isChanged = false
+  /// It leads the flush under way.
+  var isLeading = false
   /// How many operations have no event yet.
   var underWay = 0
   /// What failed first: a value of `errno`.

@@ -86,8 +86,8 @@ package final class RawDisk: DiskImage {
   package var zeroGranularity: UInt64? { 1 }
   package var isBusy = false
   package var wantsFlush: Bool { false }
-  package var hasSpaceToFree: Bool { false }
-  package var zeroesNeedQuiet: Bool { false }
+  package var changesNeedQuiet: Bool { false }
+  package var flushNeedsQuiet: Bool { false }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 

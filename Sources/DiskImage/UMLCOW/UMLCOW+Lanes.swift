@@ -7,8 +7,8 @@ extension UMLCOW.Disk {
   /// Each sector has one place in each file, and that is all.
   package var movesBytes: Bool { false }
   package var zeroGranularity: UInt64? { Limits.pageSize }
-  package var hasSpaceToFree: Bool { false }
-  package var zeroesNeedQuiet: Bool { false }
+  package var changesNeedQuiet: Bool { false }
+  package var flushNeedsQuiet: Bool { false }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
