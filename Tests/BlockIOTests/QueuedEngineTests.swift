@@ -63,42 +63,40 @@ import Testing
       let temporary = TemporaryFile(model, folder: Access.folder)
       let file = try access.open(temporary)
       let rig = try EngineRig(kind, depth: 32, mischief: mischief)
-      for _ in 0..<2 {
-        var reads: [(Range<Int>, Memory)] = []
-        var memories: [Memory] = []
-        var position = 0
-        let before = model
-        while position < model.count {
-          let count = min(model.count - position, 1 + random.below(150))
-          let range = position..<position + count
-          position += count
-          switch random.below(8) {
-          case 0: break
-          case 1..<3:
-            let memory = Memory(count: count, misalignment: random.below(600))
-            rig.start(.read, file, at: UInt64(range.lowerBound), memory, parts: [random.below(75) + 1])
-            reads.append((range, memory))
-          case 3:
-            rig.start(
-              random.below(2) == 0 ? .zero : .zeroAndUnmap, file, at: UInt64(range.lowerBound),
-              count: UInt64(count))
-            model.replaceSubrange(range, with: repeatElement(0, count: count))
-          default:
-            let bytes = random.bytes(count)
-            let memory = Memory(bytes, misalignment: random.below(600))
-            rig.start(.write, file, at: UInt64(range.lowerBound), memory, parts: [random.below(75) + 1])
-            memories.append(memory)
-            model.replaceSubrange(range, with: bytes)
-          }
+      var reads: [(Range<Int>, Memory)] = []
+      var memories: [Memory] = []
+      var position = 0
+      let before = model
+      while position < model.count {
+        let count = min(model.count - position, 1 + random.below(150))
+        let range = position..<position + count
+        position += count
+        switch random.below(8) {
+        case 0: break
+        case 1..<3:
+          let memory = Memory(count: count, misalignment: random.below(600))
+          rig.start(.read, file, at: UInt64(range.lowerBound), memory, parts: [random.below(75) + 1])
+          reads.append((range, memory))
+        case 3:
+          rig.start(
+            random.below(2) == 0 ? .zero : .zeroAndUnmap, file, at: UInt64(range.lowerBound),
+            count: UInt64(count))
+          model.replaceSubrange(range, with: repeatElement(0, count: count))
+        default:
+          let bytes = random.bytes(count)
+          let memory = Memory(bytes, misalignment: random.below(600))
+          rig.start(.write, file, at: UInt64(range.lowerBound), memory, parts: [random.below(75) + 1])
+          memories.append(memory)
+          model.replaceSubrange(range, with: bytes)
         }
-        #expect(rig.engine.underWay > 1000)
-        let events = try rig.drain()
-        #expect(events.allSatisfy { $0.code == 0 } && Set(events.map(\.tag)).count == events.count)
-        for (range, memory) in reads {
-          #expect(memory.bytes == Array(before[range]) && memory.isIntact)
-        }
-        #expect(try SynchronousEngine().get(model.count, file, at: 0, parts: [.max]) == model)
       }
+      #expect(rig.engine.underWay > 1000)
+      let events = try rig.drain()
+      #expect(events.allSatisfy { $0.code == 0 } && Set(events.map(\.tag)).count == events.count)
+      for (range, memory) in reads {
+        #expect(memory.bytes == Array(before[range]) && memory.isIntact)
+      }
+      #expect(try SynchronousEngine().get(model.count, file, at: 0, parts: [.max]) == model)
     }
   }
 

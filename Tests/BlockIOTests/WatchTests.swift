@@ -140,6 +140,29 @@ import Testing
     rig.engine.unwatch(number)
   }
 
+  @Test("an engine made here works on the thread that runs it first", arguments: EngineKind.allCases)
+  func handedOver(kind: EngineKind) throws {
+    let temporary = TemporaryFile([UInt8](repeating: 1, count: 65536), folder: Access.folder)
+    let file = try FileRegistry().open(temporary.path, writable: true)
+    let rig = try EngineRig(kind)
+    let counter = try Descriptor.eventCounter()
+    try rig.engine.watch(counter.rawValue, tag: 3)
+    ring(counter.rawValue)
+    let memory = Memory(count: 65536)
+    let tag = rig.start(.read, file, memory)
+    var thread = pthread_t()
+    pthread_create(
+      &thread, nil,
+      { argument in
+        let rig = Unmanaged<EngineRig>.fromOpaque(argument!).takeUnretainedValue()
+        rig.collect(2)
+        return nil
+      }, Unmanaged.passUnretained(rig).toOpaque())
+    pthread_join(thread, nil)
+    #expect(Set(rig.collected.map(\.tag)).isSuperset(of: [3, tag]))
+    #expect(rig.collected.allSatisfy { $0.code == 0 } && memory.bytes.allSatisfy { $0 == 1 })
+  }
+
   /// Looks several times without waiting: a run may leave descriptors to one of the next.
   private func looks(_ rig: EngineRig, _ count: Int) throws -> [IOEvent] {
     var events: [IOEvent] = []

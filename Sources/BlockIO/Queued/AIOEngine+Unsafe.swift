@@ -8,8 +8,8 @@ import Linux
 /// Truly asynchronous with O_DIRECT only: through the page cache the kernel waits within `io_submit`. It has
 /// no way to zero a range, which is done within `run`.
 ///
-/// SAFETY: the kernel copies the list of parts at `io_submit`; a request carries the address of its operation,
-/// which stays until its completion is reaped.
+/// SAFETY: the kernel copies the list of parts at `io_submit`; a request carries the address of its
+/// operation, which stays until its completion is reaped.
 final class AIOEngine: QueuedEngine {
   private let aio: OpaquePointer
   private let completions: UnsafeMutableBufferPointer<CAIO_completion>
@@ -65,6 +65,7 @@ final class AIOEngine: QueuedEngine {
     }
     // Once a run: what is readable still is for the next.
     var toArm = watches.unarmedCount
+    var wait = wait
     while true {
       prepare(&toArm, into: &events)
       let isTaken = try submit(into: &events)
@@ -73,6 +74,7 @@ final class AIOEngine: QueuedEngine {
       let isBusy = events.count > before || (canSubmit && isTaken) || isIdle
       let patience = isBusy ? 0 : wait.milliseconds
       let reaped = try reap(patience, into: &events)
+      if patience > 0 { wait = .no }
       // A step that follows on another is submitted before the owner is busy with the events.
       if canSubmit, isTaken || reaped > 0, events.count - before < inKernelMax { continue }
       if wait != .forever || events.count > before || isIdle || reaped < 0 { return }

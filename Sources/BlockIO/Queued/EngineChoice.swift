@@ -25,7 +25,8 @@ func makeQueuedEngine(
 /// - In memory: a system call takes 0.8 µs, io_uring 2.1 µs with half the throughput, threads 1.9 µs.
 /// - O_DIRECT: io_uring 3.1 µs, libaio 3.1 µs, threads 9 µs; io_uring also synchronises and zeroes without
 ///   waiting, and waits for descriptors in the same system call.
-/// - Through the page cache: reads of what is there 0.9 µs with io_uring, 0.8 µs by a system call, 1.7 µs with
+/// - Through the page cache: reads of what is there 0.9 µs with io_uring, 0.8 µs by a system call, 1.7 µs
+/// with
 ///   threads. But the system call waits for what is not there, and everything behind it with it. Writes cost
 ///   the same, since the engine makes them by system calls as long as those do not wait.
 package func chooseEngine(for file: ImageFile) -> (kind: EngineKind, why: String) {

@@ -1,8 +1,8 @@
 // A double: a medium that fails, and a kernel that answers in any order.
 package import Glibc
 
-/// Passes operations on to another engine, except those that it was told to fail, and gives back the events in
-/// an order from a seed, some of them late.
+/// Passes operations on to another engine, except those that it was told to fail, and gives back the events
+/// in an order from a seed, some of them late.
 ///
 /// What another owner's test makes of it is the same in every run only if the engine below answers at once
 /// (`EngineKind.synchronous`).

@@ -5,8 +5,8 @@ import Glibc
 ///
 /// In a ring such a write is handed to a kernel thread, on ext4 for one: 2.3 to 5.3 µs of CPU and half the
 /// throughput, where the system call takes 1 µs (4 KiB, measured). But the system call waits when the kernel
-/// has too many pages to write back, a fifth of a second at a time, and reads would wait with it. So: at once,
-/// until one took long; then a good many through the ring, more each time, before the next try.
+/// has too many pages to write back, a fifth of a second at a time, and reads would wait with it. So: at
+/// once, until one took long; then a good many through the ring, more each time, before the next try.
 struct Patience {
   private var leftToRing = 0
   private var penalty = Limits.ringWritesMin

@@ -73,11 +73,13 @@ final class UringEngine: QueuedEngine {
     }
     // Once a run: what is readable still is for the next.
     var toArm = watches.unarmedCount
+    var wait = wait
     while true {
       fill(&toArm, into: &events)
       let patience =
         events.count > before || canFill || toArm > 0 || isIdle ? CInt(CURING_NO) : wait.milliseconds
       let code = CUring_enter(ring, patience)
+      if case .milliseconds = wait, patience > 0 { wait = .no }
       let reaped = reap(into: &events)
       switch code {
       case 0: break
