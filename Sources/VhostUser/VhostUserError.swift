@@ -35,9 +35,9 @@ package enum VhostUserError: Error, Equatable, CustomStringConvertible {
   case protocolFeaturesNotOffered(UInt64)
   /// A ring index past the last.
   case noSuchRing(Int)
-  /// A queue size of zero, not a power of two, or past `Limits.queueSize`.
+  /// A queue size of zero, not a power of two (in a split ring), or past `Limits.queueSize`.
   case queueSize(UInt32)
-  /// A base index that does not fit 16 bits.
+  /// A base that is no place in the ring.
   case baseIndex(UInt32)
   /// The message would change a ring while it runs.
   case ringRuns(Int)
@@ -85,7 +85,7 @@ package enum VhostUserError: Error, Equatable, CustomStringConvertible {
     case .protocolFeaturesNotOffered(let bits): "protocol features \(hex(bits)) were never offered"
     case .noSuchRing(let index): "there is no ring \(index)"
     case .queueSize(let size): "queue size \(size) is not a power of two up to \(Limits.queueSize)"
-    case .baseIndex(let index): "ring base \(index) does not fit 16 bits"
+    case .baseIndex(let index): "ring base \(hex(index)) is no place in the ring"
     case .ringRuns(let index): "ring \(index) runs"
     case .ringAddress(let part, let address): "\(part) at \(hex(address)) is not in guest memory"
     case .ringAlignment(let part, let address): "\(part) at \(hex(address)) is not aligned"

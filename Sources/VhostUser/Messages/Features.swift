@@ -41,7 +41,9 @@ package enum RingFeatures {
   /// "There are protocol features": of vhost-user alone.
   package static let protocolFeatures: UInt64 = 1 << 30
   package static let version1: UInt64 = 1 << 32
+  /// Rings are packed instead of split.
+  package static let packed: UInt64 = 1 << 34
 
-  /// What every session offers beside the device's bits.
+  /// What every session offers beside the device's bits; `packed` comes by option.
   package static let offered = indirectDescriptors | eventIndex | protocolFeatures | version1
 }

@@ -74,6 +74,9 @@ package struct SplitQueue: ~Copyable {
 
   deinit { held.deallocate() }
 
+  /// What GET_VRING_BASE answers.
+  package var base: UInt32 { UInt32(nextAvailable) }
+
   /// The memory that chains are translated with.
   package var memory: GuestMemory { gatherer.memory }
 
@@ -90,20 +93,10 @@ package struct SplitQueue: ~Copyable {
     guard size > 0, size <= Limits.queueSize, size & (size - 1) == 0 else { throw .queueSize(UInt32(size)) }
     let count = Int(size)
     return (
-      try area(.descriptors, addresses.descriptors, count: 16 * count, alignment: 16, memory),
-      try area(.available, addresses.available, count: 6 + 2 * count, alignment: 2, memory),
-      try area(.used, addresses.used, count: 6 + 8 * count, alignment: 4, memory)
+      try memory.ringArea(.descriptors, addresses.descriptors, count: 16 * count, alignment: 16),
+      try memory.ringArea(.available, addresses.available, count: 6 + 2 * count, alignment: 2),
+      try memory.ringArea(.used, addresses.used, count: 6 + 8 * count, alignment: 4)
     )
-  }
-
-  private static func area(
-    _ part: RingPart, _ address: UInt64, count: Int, alignment: Int, _ memory: GuestMemory
-  ) throws(VhostUserError) -> UnsafeMutableRawPointer {
-    guard let host = memory.area(atUserAddress: address, count: count) else {
-      throw .ringAddress(part, address)
-    }
-    guard Int(bitPattern: host) & (alignment - 1) == 0 else { throw .ringAlignment(part, address) }
-    return host
   }
 
   /// Goes on in another memory, or at other addresses, without losing count.

@@ -8,7 +8,7 @@ extension Session {
   func perform(_ request: FrontEndRequest, _ payload: RawSpan) throws(VhostUserError) -> [UInt8]? {
     switch request {
     case .vringKick: try kickArrived(payload)
-    case .getFeatures: return encoded(backend.deviceFeatures | RingFeatures.offered)
+    case .getFeatures: return encoded(offeredFeatures)
     case .setFeatures: try setFeatures(try Number(parsing: payload).value)
     case .setOwner: break
     case .resetOwner: for queue in queues { disable(queue) }
@@ -41,8 +41,12 @@ extension Session {
     return bytes
   }
 
+  private var offeredFeatures: UInt64 {
+    backend.deviceFeatures | RingFeatures.offered | (options.packed ? RingFeatures.packed : 0)
+  }
+
   private func setFeatures(_ value: UInt64) throws(VhostUserError) {
-    let unknown = value & ~(backend.deviceFeatures | RingFeatures.offered)
+    let unknown = value & ~offeredFeatures
     guard unknown == 0 else { throw .featuresNotOffered(unknown) }
     // The same again happens while rings run; a change means another ring format, so they start anew.
     guard value != features || !queues.contains(where: \.runs) else { return }
