@@ -61,6 +61,8 @@ package enum VhostUserError: Error, Equatable, CustomStringConvertible {
   case regionPastFile(guest: UInt64, end: UInt64, file: Int64)
   /// REM_MEM_REG of a region that is not there.
   case noSuchRegion(guest: UInt64)
+  /// An inflight area that does not fit, or contradicts itself.
+  case inflight(String)
   /// A configuration access outside the space, or one that the device refuses.
   case configuration(offset: UInt32, count: UInt32)
 
@@ -98,6 +100,7 @@ package enum VhostUserError: Error, Equatable, CustomStringConvertible {
     case .regionPastFile(let guest, let end, let file):
       "the memory region at \(hex(guest)) ends at byte \(end) of a file of \(file)"
     case .noSuchRegion(let guest): "there is no such memory region at \(hex(guest))"
+    case .inflight(let why): "unsuitable inflight area: \(why)"
     case .configuration(let offset, let count):
       "\(count) bytes at \(offset) of the configuration space are refused"
     }

@@ -64,6 +64,18 @@ package final class MockPackedQueue: MockQueue {
     }
   }
 
+  override func adopt(_ other: MockQueue) {
+    super.adopt(other)
+    guard let other = other as? MockPackedQueue else { return }
+    available = other.available
+    used = other.used
+    vacancies = other.vacancies
+    identifiers = other.identifiers
+    counts = other.counts
+    hidden = other.hidden
+    unkicked = other.unkicked
+  }
+
   // MARK: Submitting
 
   override package func submit(_ buffers: [Buffer], table: UInt64? = nil, direct: Int = 0) -> UInt16? {

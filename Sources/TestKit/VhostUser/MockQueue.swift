@@ -87,6 +87,24 @@ package class MockQueue {
     kickedAvailable = 0
   }
 
+  /// The same driver on a copy of its guest's memory.
+  package func copied(onto memory: MockMemory) -> MockQueue {
+    let saved = memory.read(at: base, count: Self.byteCount(size: size))
+    let copy = Self(index: index, size: size, base: base, memory: memory)
+    memory.write(saved, at: base)
+    copy.adopt(self)
+    return copy
+  }
+
+  func adopt(_ other: MockQueue) {
+    usesEventIndex = other.usesEventIndex
+    nextAvailable = other.nextAvailable
+    nextUsed = other.nextUsed
+    kickedAvailable = other.kickedAvailable
+    vacant = other.vacant
+    links = other.links
+  }
+
   // MARK: Submitting
 
   /// Puts a chain of buffers into the table and makes it available, without showing it yet.

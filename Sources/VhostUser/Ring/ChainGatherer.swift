@@ -24,6 +24,13 @@ struct RingDescriptor {
     next = UInt16(truncatingIfNeeded: second >> 48)
   }
 
+  init(address: UInt64, count: UInt32, flags: UInt16) {
+    self.address = address
+    self.count = count
+    self.flags = flags
+    next = 0
+  }
+
   /// Where the flags are in a packed ring, which has the chain's identifier before them and needs no `next`.
   static let packedFlagsOffset = 14
 

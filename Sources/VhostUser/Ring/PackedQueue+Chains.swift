@@ -11,6 +11,7 @@ extension PackedQueue {
     var chainFault: ChainFault?
     var position = available
     var count = 0
+    var entry = firstFree
     let room = Int(size) - outstanding
     while true {
       let place = descriptors + RingDescriptor.byteCount * Int(position.index)
@@ -20,6 +21,10 @@ extension PackedQueue {
       }
       count += 1
       position.advance(by: 1, size: size)
+      if let record {
+        if count > 1 { entry = entries[Int(entry)].next }
+        record.note(descriptor, identifier, in: entry)
+      }
       if chainFault == nil {
         chainFault =
           descriptor.flags & RingDescriptor.indirect != 0
@@ -28,20 +33,26 @@ extension PackedQueue {
       }
       if descriptor.flags & RingDescriptor.next == 0 {
         available = position
-        return finishTaking(gathered, chainFault, identifier, count)
+        return finishTaking(gathered, chainFault, identifier, count, last: entry)
       }
       if count == room { return fail(.endlessChain) }
     }
   }
 
   private mutating func finishTaking(
-    _ gathered: Gathering, _ chainFault: ChainFault?, _ identifier: UInt16, _ count: Int
+    _ gathered: Gathering, _ chainFault: ChainFault?, _ identifier: UInt16, _ count: Int, last: UInt16
   ) -> RingStep {
     outstanding += count
     let head = firstFree
-    firstFree = entries[Int(head)].next
+    firstFree = entries[Int(last)].next
     entries[Int(head)].identifier = identifier
     entries[Int(head)].count = UInt16(truncatingIfNeeded: count)
+    entries[Int(head)].last = last
+    record?.take(first: head, last: last, count: entries[Int(head)].count, free: firstFree)
+    return answer(head, gathered, chainFault)
+  }
+
+  mutating func answer(_ head: UInt16, _ gathered: Gathering, _ chainFault: ChainFault?) -> RingStep {
     if let chainFault {
       put(head, written: 0)
       return .refused(chainFault, head: head)
@@ -71,6 +82,15 @@ extension PackedQueue {
   /// Shows the driver what was completed; returns whether it wants to be called for that.
   package mutating func publish() -> Bool {
     guard completionCount > 0 else { return false }
+    let count = record == nil ? publishTogether() : publishOneByOne()
+    completionCount = 0
+    outstanding -= count
+    CLinux_fence()
+    return wantsCall(count)
+  }
+
+  /// Returns how many descriptors the driver got back.
+  private mutating func publishTogether() -> Int {
     let first = (place: place(used), word: usedWord(completions[0]))
     var count = 0
     for index in 0..<completionCount {
@@ -83,10 +103,27 @@ extension PackedQueue {
       firstFree = completion.head
     }
     CLinux_store64_release(first.place, first.word)
-    completionCount = 0
-    outstanding -= count
-    CLinux_fence()
-    return wantsCall(count)
+    return count
+  }
+
+  /// The same with a record of every step.
+  private mutating func publishOneByOne() -> Int {
+    var count = 0
+    for index in 0..<completionCount {
+      let completion = completions[index]
+      let head = completion.head
+      let last = entries[Int(head)].last
+      let descriptors = Int(entries[Int(head)].count)
+      let (place, word) = (place(used), usedWord(completion))
+      count += descriptors
+      used.advance(by: descriptors, size: size)
+      record?.prepare(first: head, last: last, used: used)
+      CLinux_store64_release(place, word)
+      record?.commit(first: head)
+      entries[Int(last)].next = firstFree
+      firstFree = head
+    }
+    return count
   }
 
   /// The second half of the descriptor at a position.

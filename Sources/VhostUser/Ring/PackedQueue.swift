@@ -47,11 +47,17 @@ package struct PackedQueue: ~Copyable {
     /// Descriptors that it takes in the ring.
     var count: UInt16 = 0
     var isHeld = false
-    /// The next in the list of free entries.
+    /// The last of the entries that the chain has.
+    var last: UInt16 = 0
+    /// The next in the list of free entries, or of those of a chain.
     var next: UInt16 = 0
   }
+  /// A chain has one entry, or, where they are written down, as many as descriptors.
   let entries: UnsafeMutableBufferPointer<Entry>
   var firstFree: UInt16 = 0
+  var record: Optional<PackedRecord>
+  /// Heads of chains that a predecessor had taken, the oldest last.
+  var inherited: [UInt16]
 
   /// What was completed and is not published: at most one for each descriptor.
   struct Completion {
@@ -70,8 +76,24 @@ package struct PackedQueue: ~Copyable {
     size: UInt16, addresses: VringAddress, base: UInt32, features: UInt64, memory: GuestMemory,
     suppressesKicks: Bool = false
   ) throws(VhostUserError) {
+    try self.init(
+      size: size, addresses: addresses, base: base, features: features, memory: memory,
+      suppressesKicks: suppressesKicks, region: nil)
+  }
+
+  /// - Parameter region: where to write down what is under way, and where a predecessor may have done so.
+  init(
+    size: UInt16, addresses: VringAddress, base: UInt32, features: UInt64, memory: GuestMemory,
+    suppressesKicks: Bool, region: InflightRegion?
+  ) throws(VhostUserError) {
     let areas = try PackedQueue.translate(addresses, size: size, memory: memory)
-    (available, used) = try PackedQueue.positions(base: base, size: size, descriptors: areas.descriptors)
+    let positions = try PackedQueue.positions(base: base, size: size, descriptors: areas.descriptors)
+    let legacy = try region.map { region throws(VhostUserError) in
+      try PackedQueue.inherit(region, size: size, used: positions.1, descriptors: areas.descriptors)
+    }
+    (available, used) = positions
+    record = legacy?.record
+    inherited = []
     self.size = size
     gatherer = ChainGatherer(size: size, features: features, memory: memory)
     (descriptors, driverEvent, deviceEvent) = areas
@@ -84,6 +106,7 @@ package struct PackedQueue: ~Copyable {
     completions = .allocate(capacity: Int(size))
     completions.initialize(repeating: Completion(head: 0, written: 0))
     CLinux_store32(deviceEvent, 0)
+    if let legacy { takeOver(legacy) }
   }
 
   deinit {
@@ -142,7 +165,7 @@ package struct PackedQueue: ~Copyable {
   var heldHeads: [UInt16] { entries.indices.filter { entries[$0].isHeld }.map { UInt16($0) } }
 
   /// Whether the driver has made something available that has not been taken; asks for no kick.
-  package var hasAvailable: Bool { fault == nil && isAvailable(available) }
+  package var hasAvailable: Bool { fault == nil && (!inherited.isEmpty || isAvailable(available)) }
 
   @inline(__always)
   private func isAvailable(_ position: PackedPosition) -> Bool {
@@ -155,6 +178,7 @@ package struct PackedQueue: ~Copyable {
   /// - Parameter asksForKick: when there is none, make sure that the driver kicks when there is one.
   package mutating func next(asksForKick: Bool = true) -> RingStep {
     if let fault { return .broken(fault) }
+    if let head = inherited.popLast() { return takeAgain(head) }
     if !isAvailable(available) {
       guard asksForKick, askForKick(), isAvailable(available) else { return .empty }
     }

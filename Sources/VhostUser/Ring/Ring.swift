@@ -10,21 +10,26 @@ package struct Ring: ~Copyable {
   private var packed: PackedQueue?
 
   /// Starts a ring of the layout that the features name.
+  /// - Parameters:
+  ///   - inflight: where to write down what is under way, and where a predecessor may have done so.
+  ///   - queue: the ring's index there.
   package init(
     size: UInt16, addresses: VringAddress, base: UInt32, features: UInt64, memory: GuestMemory,
-    suppressesKicks: Bool = false
+    suppressesKicks: Bool = false, inflight: InflightArea? = nil, queue: Int = 0
   ) throws(VhostUserError) {
     isPacked = features & RingFeatures.packed != 0
     if isPacked {
       split = nil
       packed = try PackedQueue(
         size: size, addresses: addresses, base: base, features: features, memory: memory,
-        suppressesKicks: suppressesKicks)
+        suppressesKicks: suppressesKicks,
+        region: try inflight?.region(ofQueue: queue, .packed, size: size))
     } else {
       guard let base = UInt16(exactly: base) else { throw .baseIndex(base) }
       split = try SplitQueue(
         size: size, addresses: addresses, base: base, features: features, memory: memory,
-        suppressesKicks: suppressesKicks)
+        suppressesKicks: suppressesKicks,
+        region: try inflight?.region(ofQueue: queue, .split, size: size))
       packed = nil
     }
   }

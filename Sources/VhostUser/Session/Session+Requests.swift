@@ -30,6 +30,8 @@ extension Session {
     case .setVringKick: try setKick(try VringDescriptor(parsing: payload))
     case .setVringCall: try setCall(try VringDescriptor(parsing: payload))
     case .setVringError: try setError(try VringDescriptor(parsing: payload))
+    case .getInflight: return try makeInflightArea(payload)
+    case .setInflight: try setInflightArea(payload)
     case .setVringEnable: try setEnabled(try VringState(parsing: payload))
     }
     return nil
@@ -58,12 +60,13 @@ extension Session {
     for queue in queues { try startIfReady(queue) }
   }
 
-  /// Configuration, replies and a channel of ours always, kicks as messages only when they are wished for.
+  /// Configuration, replies and a channel of ours always, kicks as messages only when they are wished for:
+  /// then there is a simulation, which nobody goes on with after a crash.
   private var offeredProtocolFeatures: ProtocolFeatures {
     let always: ProtocolFeatures = [
       .multipleQueues, .replyAck, .backendChannel, .configuration, .resetDevice, .memorySlots,
     ]
-    return offersInBand ? always.union(.inBandNotifications) : always
+    return always.union(offersInBand ? .inBandNotifications : .inflight)
   }
 
   private func setProtocolFeatures(_ value: UInt64) throws(VhostUserError) {

@@ -94,7 +94,7 @@ extension Session {
     else { return }
     queue.ring = try Ring(
       size: size, addresses: addresses, base: base, features: features, memory: memory,
-      suppressesKicks: queue.home != nil)
+      suppressesKicks: queue.home != nil, inflight: inflight, queue: queue.index)
     queue.memory = memory
     if let home = queue.home { home.start(queue) } else { serve(queue) }
   }
