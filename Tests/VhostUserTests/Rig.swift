@@ -31,7 +31,7 @@ final class TestDevice: DeviceBackend {
 
   func home(ofQueue index: Int) -> (any RingHome)? { home }
 
-  func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool {
+  func writeConfiguration(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
     guard offset == 32, bytes.count == 1 else { return false }
     configurationSpace[32] = bytes[0]
     return true
