@@ -62,6 +62,14 @@ void CLinux_add_count(int descriptor, int kind);
 // memcpy(3) that no compiler can see through: what it copied is private, and never read from `from` again.
 void CLinux_copy(void *to, const void *from, size_t count);
 
+// Shared memory whose file is truncated raises SIGBUS at the next access, on any thread, in the middle of Swift code.
+// From the guard on, such an access finds zeros in a private page instead, and the guard is broken; bus errors elsewhere
+// are what they were. Returns the guard, or -1 when there are too many. Remove it before the memory is unmapped.
+int CLinux_guard(void *base, size_t count);
+void CLinux_unguard(int guard);
+bool CLinux_is_broken(int guard);
+unsigned CLinux_guard_faults(void);  // how often that has happened, in all of the process
+
 // fcntl(2) is variadic, which Swift cannot call. POSIX record locks on the whole file, the ones of UML's ubd.
 // Returns 0, or an errno value; on EAGAIN/EACCES `holder` is the pid that holds a conflicting lock (0 if unknown).
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder);
@@ -108,6 +116,13 @@ static inline void CLinux_store32(void *p, uint32_t v) { __atomic_store_n((uint3
 static inline void CLinux_store64(void *p, uint64_t v) { __atomic_store_n((uint64_t *)p, v, __ATOMIC_RELAXED); }
 static inline void CLinux_store16_release(void *p, uint16_t v) {
   __atomic_store_n((uint16_t *)p, v, __ATOMIC_RELEASE);
+}
+static inline uint8_t CLinux_load8(const void *p) { return __atomic_load_n((const uint8_t *)p, __ATOMIC_RELAXED); }
+// Sets bits of a byte that others change too.
+static inline void CLinux_or8(void *p, uint8_t bits) { __atomic_fetch_or((uint8_t *)p, bits, __ATOMIC_RELEASE); }
+static inline void CLinux_store8_release(void *p, uint8_t v) { __atomic_store_n((uint8_t *)p, v, __ATOMIC_RELEASE); }
+static inline void CLinux_store64_release(void *p, uint64_t v) {
+  __atomic_store_n((uint64_t *)p, v, __ATOMIC_RELEASE);
 }
 static inline void CLinux_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 

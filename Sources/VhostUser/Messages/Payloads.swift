@@ -166,6 +166,8 @@ package struct MemoryTable: Equatable, Sendable {
 /// Payload of GET_CONFIG and SET_CONFIG: `u32 offset; u32 size; u32 flags;` and `size` bytes.
 package struct ConfigurationAccess: Equatable, Sendable {
   package static let prefixByteCount = 12
+  /// In `flags`: the front-end writes for a guest that comes from elsewhere, not for its driver.
+  package static let migration: UInt32 = 1
 
   package var offset: UInt32
   package var flags: UInt32
@@ -193,6 +195,67 @@ package struct ConfigurationAccess: Equatable, Sendable {
     payload.appendNative(UInt32(bytes.count))
     payload.appendNative(flags)
     payload.append(contentsOf: bytes)
+  }
+}
+
+/// Payload of GET_INFLIGHT_FD and SET_INFLIGHT_FD: `u64 size, offset; u16 queues, queueSize`, and padding
+/// that some leave out.
+package struct InflightLayout: Equatable, Sendable {
+  package static let byteCount = 20
+  package static let paddedByteCount = 24
+
+  package var size: UInt64
+  package var offset: UInt64
+  package var queueCount: UInt16
+  package var queueSize: UInt16
+
+  package init(size: UInt64, offset: UInt64, queueCount: UInt16, queueSize: UInt16) {
+    self.size = size
+    self.offset = offset
+    self.queueCount = queueCount
+    self.queueSize = queueSize
+  }
+
+  package init(parsing bytes: RawSpan) throws(VhostUserError) {
+    if bytes.byteCount != Self.byteCount { try bytes.require(Self.paddedByteCount) }
+    size = bytes.native64(at: 0)
+    offset = bytes.native64(at: 8)
+    let counts = bytes.native32(at: 16)
+    queueCount = UInt16(truncatingIfNeeded: counts)
+    queueSize = UInt16(truncatingIfNeeded: counts >> 16)
+  }
+
+  /// With its padding, as QEMU has it.
+  package func encode(into bytes: inout [UInt8]) {
+    bytes.appendNative(size)
+    bytes.appendNative(offset)
+    bytes.appendNative(queueCount)
+    bytes.appendNative(queueSize)
+    bytes.appendNative(UInt32(0))
+  }
+}
+
+/// Payload of SET_LOG_BASE: `u64 size, offset` of the bitmap in its file.
+package struct LogLayout: Equatable, Sendable {
+  package static let byteCount = 16
+
+  package var size: UInt64
+  package var offset: UInt64
+
+  package init(size: UInt64, offset: UInt64) {
+    self.size = size
+    self.offset = offset
+  }
+
+  package init(parsing bytes: RawSpan) throws(VhostUserError) {
+    try bytes.require(Self.byteCount)
+    size = bytes.native64(at: 0)
+    offset = bytes.native64(at: 8)
+  }
+
+  package func encode(into bytes: inout [UInt8]) {
+    bytes.appendNative(size)
+    bytes.appendNative(offset)
   }
 }
 

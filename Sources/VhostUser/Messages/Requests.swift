@@ -7,6 +7,8 @@ package enum FrontEndRequest: UInt32, Sendable, CaseIterable {
   case setOwner = 3
   case resetOwner = 4
   case setMemoryTable = 5
+  case setLogBase = 6
+  case setLogDescriptor = 7
   case setVringSize = 8
   case setVringAddress = 9
   case setVringBase = 10
@@ -21,17 +23,21 @@ package enum FrontEndRequest: UInt32, Sendable, CaseIterable {
   case setBackendChannel = 21
   case getConfiguration = 24
   case setConfiguration = 25
+  case getInflight = 31
+  case setInflight = 32
   case resetDevice = 34
   case vringKick = 35
   case getMemorySlots = 36
   case addMemoryRegion = 37
   case removeMemoryRegion = 38
+  case setStatus = 39
+  case getStatus = 40
 
   /// Whether an answer with a payload of its own belongs to it, so that it cannot be refused by a number.
   package var hasNativeReply: Bool {
     switch self {
     case .getFeatures, .getProtocolFeatures, .getQueueCount, .getVringBase, .getConfiguration,
-      .getMemorySlots:
+      .getMemorySlots, .getInflight, .getStatus:
       true
     default: false
     }

@@ -23,6 +23,25 @@ struct RingDescriptor {
     flags = UInt16(truncatingIfNeeded: second >> 32)
     next = UInt16(truncatingIfNeeded: second >> 48)
   }
+
+  init(address: UInt64, count: UInt32, flags: UInt16) {
+    self.address = address
+    self.count = count
+    self.flags = flags
+    next = 0
+  }
+
+  /// Where the flags are in a packed ring, which has the chain's identifier before them and needs no `next`.
+  static let packedFlagsOffset = 14
+
+  /// Reads a descriptor of a packed ring, each word once. SAFETY: as above.
+  @inline(__always)
+  static func packed(at pointer: UnsafeRawPointer) -> (RingDescriptor, identifier: UInt16) {
+    var descriptor = RingDescriptor(at: pointer)
+    let identifier = descriptor.flags
+    descriptor.flags = descriptor.next
+    return (descriptor, identifier)
+  }
 }
 
 /// What has been gathered of a chain.
@@ -42,9 +61,12 @@ struct ChainGatherer: ~Copyable {
   /// Entries that an indirect table may have.
   let indirectLimit: Int
   var memory: GuestMemory
+  /// nil: nobody moves the guest.
+  let log: RingLog?
   private let pieces: UnsafeMutableBufferPointer<iovec>
 
-  init(size: UInt16, features: UInt64, memory: GuestMemory) {
+  init(size: UInt16, features: UInt64, memory: GuestMemory, log: RingLog?) {
+    self.log = log
     allowsIndirect = features & RingFeatures.indirectDescriptors != 0
     indirectLimit = max(Int(size), Limits.indirectTable)
     self.memory = memory
@@ -97,7 +119,10 @@ struct ChainGatherer: ~Copyable {
       if !isWritable { gathered.readablePieces = gathered.pieces }
       done += piece.count
     }
-    if isWritable { gathered.lastWritable = pieces[gathered.pieces - 1].last }
+    if isWritable {
+      gathered.lastWritable = pieces[gathered.pieces - 1].last
+      log?.note(descriptor.address, count: count)
+    }
     return nil
   }
 
@@ -124,7 +149,7 @@ struct ChainGatherer: ~Copyable {
     }
     var index = 0
     for _ in 0..<count {
-      let descriptor: RingDescriptor
+      var descriptor: RingDescriptor
       if let table {
         descriptor = RingDescriptor(at: table + RingDescriptor.byteCount * index)
       } else {
@@ -134,6 +159,7 @@ struct ChainGatherer: ~Copyable {
         }
         descriptor = copy
       }
+      if isLinear { descriptor.flags = descriptor.next }
       if descriptor.flags & RingDescriptor.indirect != 0 { return .nestedIndirect }
       if let fault = append(descriptor, &gathered) { return fault }
       if isLinear {

@@ -89,11 +89,15 @@ extension Session {
       if request?.hasNativeReply == true {
         // The front-end waits for numbers that do not exist; there is no way to say so.
         fail(error)
-      } else if header.needsReply {
+      } else if header.needsReply
+        || (request == .setLogBase && protocolFeatures.contains(.logDescriptor))
+      {
+        // SET_LOG_BASE has an answer of its own, and it is a number like this one.
         sendNumber(header, 1)
       }
     }
     inboxDescriptors.closeAll()
+    replyDescriptor = nil
   }
 
   /// Answers "done", now or when the calls that the message caused have been answered.
@@ -134,12 +138,21 @@ extension Session {
     sendOutbox()
   }
 
+  private var replyDescriptors: [CInt] {
+    switch replyDescriptor {
+    case .some(let descriptor): [descriptor.rawValue]
+    case .none: []
+    }
+  }
+
   /// A front-end waits for each reply, so the socket is never full unless it does not read.
   private func sendOutbox() {
     guard !isEnded else { return }
     do throws(LinuxError) {
       let count = try outbox.withUnsafeBufferPointer { (bytes) throws(LinuxError) -> Int in
-        try socket.send(UnsafeRawBufferPointer(bytes), flags: UnixSocket.withoutWaiting)
+        try socket.send(
+          UnsafeRawBufferPointer(bytes), descriptors: replyDescriptors,
+          flags: UnixSocket.withoutWaiting)
       }
       if count < outbox.count { fail(.peerDoesNotRead) }
     } catch {
