@@ -18,6 +18,8 @@ package enum Limits {
   package static let regions = 32
   /// Regions in one SET_MEM_TABLE.
   package static let regionsPerTable = 8
+  /// Bytes of an inflight area, with what lies before it in its file.
+  package static let inflightBytes: UInt64 = 1 << 32
   /// Former memories that one ring may hold for the sake of requests under way.
   package static let retiredMemories = 4
   /// Bytes of configuration space.

@@ -294,4 +294,35 @@ import VhostUser
     try rig.settle()
     #expect(rig.session.isRunning(queue: 0))
   }
+
+  @Test func `Packed rings are offered by choice, and may have any size`() throws {
+    #expect(number(try Rig().driver.ask(.getFeatures)) & RingFeatures.packed == 0)
+    for inBand in [true, false] {
+      let rig = try Rig(inBand: inBand, layout: .packed)
+      try rig.driver.handshake(MockDriver.Handshake(queueSize: 100))
+      #expect(rig.session.features & RingFeatures.packed != 0)
+      for _ in 0..<70 {
+        _ = try rig.submitRead()
+        try rig.driver.publishAndKick(rig.queue)
+        try rig.settle()
+        #expect(rig.queue.takeAll().count == 1)
+      }
+      // 70 chains of three: two laps and ten, and so back to the first sign.
+      let reply = try rig.driver.ask(.getVringBase, rig.driver.bytes(VringState(index: 0, value: 0)))
+      #expect(reply == rig.driver.bytes(VringState(index: 0, value: 0x800a_800a)))
+      #expect(rig.lines.all.isEmpty)
+    }
+  }
+
+  @Test func `UML gives a packed ring the base 0, and it starts at its beginning all the same`() throws {
+    let rig = try Rig(layout: .packed)
+    try rig.driver.handshake()
+    try rig.driver.stop()
+    rig.queue.reset()
+    try rig.driver.tell(.setVringBase, rig.driver.bytes(VringState(index: 0, value: 0)))
+    try rig.driver.start(rig.queue)
+    _ = try rig.submitRead()
+    try rig.driver.publishAndKick(rig.queue)
+    #expect(rig.queue.takeAll().count == 1)
+  }
 }

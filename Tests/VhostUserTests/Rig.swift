@@ -82,7 +82,8 @@ final class Rig {
   final class Lines { var all: [String] = [] }
 
   init(
-    inBand: Bool = true, callReply: CallReplyOrder = .afterKickReply, device: TestDevice = TestDevice()
+    inBand: Bool = true, callReply: CallReplyOrder = .afterKickReply, device: TestDevice = TestDevice(),
+    layout: Layout = .split
   ) throws {
     loop = try EventLoop()
     memory = try MockMemory()
@@ -95,7 +96,7 @@ final class Rig {
     let (loop, lines) = (loop, lines)
     session = try Session(
       socket: UnixSocket(owning: Descriptor(owning: ends[0])), loop: loop, backend: device,
-      options: SessionOptions(inBand: inBand, callReply: callReply)
+      options: SessionOptions(inBand: inBand, callReply: callReply, packed: layout == .packed)
     ) { lines.all.append($0) }
     driver = MockDriver(socket: UnixSocket(owning: Descriptor(owning: ends[1])), memory: memory) {
       () throws(LinuxError) in try loop.runOnce(timeout: 0)

@@ -12,12 +12,12 @@ final class HomeRig {
   let home: ThreadedHome
   var driver: MockDriver { rig.driver }
 
-  init(queues: Int = 1, inBand: Bool = false) throws {
+  init(_ layout: Layout = .split, queues: Int = 1, inBand: Bool = false) throws {
     let device = TestDevice()
     home = ThreadedHome()
     device.queueCount = queues
     device.home = home
-    rig = try Rig(inBand: inBand, device: device)
+    rig = try Rig(inBand: inBand, device: device, layout: layout)
   }
 
   deinit {
@@ -40,9 +40,11 @@ final class HomeRig {
 }
 
 @Suite struct RingHomeTests {
-  @Test func `A ring with a home is served there, and sleeps until it is kicked`() throws {
+  @Test(arguments: Layout.allCases) func `A ring with a home is served there, and sleeps until it is kicked`(
+    _ layout: Layout
+  ) throws {
     for features in [UInt64.max, ~RingFeatures.eventIndex] {
-      let it = try HomeRig()
+      let it = try HomeRig(layout)
       try it.driver.handshake(MockDriver.Handshake(features: features))
       for round in 1...50 {
         _ = try it.rig.submitRead()
@@ -66,8 +68,9 @@ final class HomeRig {
     #expect(!it.driver.isInBand)
   }
 
-  @Test func `Without the event index the driver is silent while its ring is looked at`() throws {
-    let it = try HomeRig()
+  @Test(arguments: Layout.allCases)
+  func `Without the event index the driver is silent while its ring is looked at`(_ layout: Layout) throws {
+    let it = try HomeRig(layout)
     try it.driver.handshake(MockDriver.Handshake(features: ~RingFeatures.eventIndex))
     nonisolated(unsafe) let queue = it.rig.queue
     nonisolated(unsafe) var wanted: [Bool] = []
@@ -86,9 +89,10 @@ final class HomeRig {
     #expect(it.rig.queue.wantsKick, "it sleeps again")
   }
 
-  @Test func `GET_VRING_BASE, ENABLE 0, RESET and the end all wait for what is under way`() throws {
+  @Test(arguments: Layout.allCases)
+  func `GET_VRING_BASE, ENABLE 0, RESET and the end all wait for what is under way`(_ layout: Layout) throws {
     for way in 0..<5 {
-      let it = try HomeRig()
+      let it = try HomeRig(layout)
       it.home.manner = .hold
       var wish = MockDriver.Handshake()
       wish.protocolFeatures.insert(.resetDevice)
@@ -100,7 +104,9 @@ final class HomeRig {
       let state = it.driver.bytes(VringState(index: 0, value: 0))
       switch way {
       case 0:
-        #expect(try it.driver.ask(.getVringBase, state) == it.driver.bytes(VringState(index: 0, value: 3)))
+        let base: UInt32 = layout == .split ? 3 : 0x8009_8009
+        let expected = it.driver.bytes(VringState(index: 0, value: base))
+        #expect(try it.driver.ask(.getVringBase, state) == expected)
       case 1: try it.driver.tell(.setVringEnable, state)
       case 2: try it.driver.tell(.resetDevice)
       case 3: try it.driver.tell(.resetOwner)
@@ -113,8 +119,8 @@ final class HomeRig {
     }
   }
 
-  @Test func `A stopped ring starts again where it was`() throws {
-    let it = try HomeRig()
+  @Test(arguments: Layout.allCases) func `A stopped ring starts again where it was`(_ layout: Layout) throws {
+    let it = try HomeRig(layout)
     it.home.manner = .reverse
     try it.driver.handshake(MockDriver.Handshake(queueSize: 16))
     for round in 0..<20 {
@@ -128,8 +134,9 @@ final class HomeRig {
     #expect(it.home.served.load(ordering: .relaxed) == 100)
   }
 
-  @Test func `Chains keep the memory they were taken from, however often it changes`() throws {
-    let it = try HomeRig()
+  @Test(arguments: Layout.allCases)
+  func `Chains keep the memory they were taken from, however often it changes`(_ layout: Layout) throws {
+    let it = try HomeRig(layout)
     it.home.manner = .hold
     try it.driver.handshake()
     _ = try it.rig.submitRead()

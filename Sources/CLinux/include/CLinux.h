@@ -109,6 +109,11 @@ static inline void CLinux_store64(void *p, uint64_t v) { __atomic_store_n((uint6
 static inline void CLinux_store16_release(void *p, uint16_t v) {
   __atomic_store_n((uint16_t *)p, v, __ATOMIC_RELEASE);
 }
+static inline uint8_t CLinux_load8(const void *p) { return __atomic_load_n((const uint8_t *)p, __ATOMIC_RELAXED); }
+static inline void CLinux_store8_release(void *p, uint8_t v) { __atomic_store_n((uint8_t *)p, v, __ATOMIC_RELEASE); }
+static inline void CLinux_store64_release(void *p, uint64_t v) {
+  __atomic_store_n((uint64_t *)p, v, __ATOMIC_RELEASE);
+}
 static inline void CLinux_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 #endif

@@ -68,7 +68,9 @@ extension MockDriver {
   package func makeQueues(_ wish: Handshake) {
     var base = MockMemory.guestBase
     queues = (0..<wish.queueCount).map { index in
-      let queue = MockQueue(index: index, size: wish.queueSize, base: base, memory: memory)
+      let isPacked = features & RingFeatures.packed != 0
+      let kind = isPacked ? MockPackedQueue.self : MockQueue.self
+      let queue = kind.init(index: index, size: wish.queueSize, base: base, memory: memory)
       queue.usesEventIndex = features & RingFeatures.eventIndex != 0
       base = (base + UInt64(MockQueue.byteCount(size: wish.queueSize)) + 4095) & ~4095
       return queue
@@ -84,7 +86,7 @@ extension MockDriver {
       try tell(.setVringCall, bytes(UInt64(index)), descriptors: [call])
     }
     try tell(.setVringSize, bytes(VringState(index: index, value: UInt32(queue.size))))
-    try tell(.setVringBase, bytes(VringState(index: index, value: UInt32(queue.nextUsed))))
+    try tell(.setVringBase, bytes(VringState(index: index, value: queue.ringBase)))
     var payload: [UInt8] = []
     queue.addresses.encode(into: &payload)
     try tell(.setVringAddress, payload)

@@ -3,7 +3,9 @@ import CLinux
 package import VhostUser
 
 /// Builds chains in a ring and takes back what the device used; sane by itself, insane on demand.
-package final class MockQueue {
+///
+/// `MockPackedQueue` does the same with the other layout.
+package class MockQueue {
   /// A buffer in guest memory.
   package struct Buffer: Equatable, Sendable {
     package var address: UInt64
@@ -48,7 +50,7 @@ package final class MockQueue {
   private var links: [UInt16]
 
   /// A zeroed ring at a guest address, all of it in one region.
-  package init(index: Int, size: UInt16, base: UInt64, memory: MockMemory) {
+  package required init(index: Int, size: UInt16, base: UInt64, memory: MockMemory) {
     self.index = index
     self.size = size
     self.base = base
@@ -62,6 +64,8 @@ package final class MockQueue {
     16 * Int(size) + 8 + 2 * Int(size) + 8 + 8 * Int(size)
   }
 
+  /// What SET_VRING_BASE says of a ring that goes on where it is, with nothing under way.
+  package var ringBase: UInt32 { UInt32(nextUsed) }
   package var availableBase: UInt64 { base + 16 * UInt64(size) }
   package var usedBase: UInt64 { (availableBase + 6 + 2 * UInt64(size) + 3) & ~3 }
   private var available: UnsafeMutableRawPointer { memory.pointer(availableBase) }
@@ -81,6 +85,24 @@ package final class MockQueue {
     nextAvailable = 0
     nextUsed = 0
     kickedAvailable = 0
+  }
+
+  /// The same driver on a copy of its guest's memory.
+  package func copied(onto memory: MockMemory) -> MockQueue {
+    let saved = memory.read(at: base, count: Self.byteCount(size: size))
+    let copy = Self(index: index, size: size, base: base, memory: memory)
+    memory.write(saved, at: base)
+    copy.adopt(self)
+    return copy
+  }
+
+  func adopt(_ other: MockQueue) {
+    usesEventIndex = other.usesEventIndex
+    nextAvailable = other.nextAvailable
+    nextUsed = other.nextUsed
+    kickedAvailable = other.kickedAvailable
+    vacant = other.vacant
+    links = other.links
   }
 
   // MARK: Submitting

@@ -14,6 +14,8 @@ package struct ProtocolFeatures: OptionSet, Sendable, Equatable {
   package static let backendChannel = Self(rawValue: 1 << 5)
   /// GET_CONFIG and SET_CONFIG.
   package static let configuration = Self(rawValue: 1 << 9)
+  /// GET_INFLIGHT_FD and SET_INFLIGHT_FD.
+  package static let inflight = Self(rawValue: 1 << 12)
   /// RESET_DEVICE.
   package static let resetDevice = Self(rawValue: 1 << 13)
   /// Kicks and calls are messages.
@@ -25,7 +27,7 @@ package struct ProtocolFeatures: OptionSet, Sendable, Equatable {
   package var names: String {
     let known: [(Self, String)] = [
       (.multipleQueues, "MQ"), (.replyAck, "REPLY_ACK"), (.backendChannel, "BACKEND_REQ"),
-      (.configuration, "CONFIG"), (.resetDevice, "RESET_DEVICE"),
+      (.configuration, "CONFIG"), (.inflight, "INFLIGHT_SHMFD"), (.resetDevice, "RESET_DEVICE"),
       (.inBandNotifications, "INBAND_NOTIFICATIONS"),
       (.memorySlots, "CONFIGURE_MEM_SLOTS"),
     ]
@@ -41,7 +43,9 @@ package enum RingFeatures {
   /// "There are protocol features": of vhost-user alone.
   package static let protocolFeatures: UInt64 = 1 << 30
   package static let version1: UInt64 = 1 << 32
+  /// Rings are packed instead of split.
+  package static let packed: UInt64 = 1 << 34
 
-  /// What every session offers beside the device's bits.
+  /// What every session offers beside the device's bits; `packed` comes by option.
   package static let offered = indirectDescriptors | eventIndex | protocolFeatures | version1
 }

@@ -196,6 +196,43 @@ package struct ConfigurationAccess: Equatable, Sendable {
   }
 }
 
+/// Payload of GET_INFLIGHT_FD and SET_INFLIGHT_FD: `u64 size, offset; u16 queues, queueSize`, and padding that
+/// some leave out.
+package struct InflightLayout: Equatable, Sendable {
+  package static let byteCount = 20
+  package static let paddedByteCount = 24
+
+  package var size: UInt64
+  package var offset: UInt64
+  package var queueCount: UInt16
+  package var queueSize: UInt16
+
+  package init(size: UInt64, offset: UInt64, queueCount: UInt16, queueSize: UInt16) {
+    self.size = size
+    self.offset = offset
+    self.queueCount = queueCount
+    self.queueSize = queueSize
+  }
+
+  package init(parsing bytes: RawSpan) throws(VhostUserError) {
+    if bytes.byteCount != Self.byteCount { try bytes.require(Self.paddedByteCount) }
+    size = bytes.native64(at: 0)
+    offset = bytes.native64(at: 8)
+    let counts = bytes.native32(at: 16)
+    queueCount = UInt16(truncatingIfNeeded: counts)
+    queueSize = UInt16(truncatingIfNeeded: counts >> 16)
+  }
+
+  /// With its padding, as QEMU has it.
+  package func encode(into bytes: inout [UInt8]) {
+    bytes.appendNative(size)
+    bytes.appendNative(offset)
+    bytes.appendNative(queueCount)
+    bytes.appendNative(queueSize)
+    bytes.appendNative(UInt32(0))
+  }
+}
+
 /// A payload that is one `u64`: features, counts, and the answer to a message that asked for one.
 package struct Number: Equatable, Sendable {
   package static let byteCount = 8

@@ -21,6 +21,8 @@ package enum FrontEndRequest: UInt32, Sendable, CaseIterable {
   case setBackendChannel = 21
   case getConfiguration = 24
   case setConfiguration = 25
+  case getInflight = 31
+  case setInflight = 32
   case resetDevice = 34
   case vringKick = 35
   case getMemorySlots = 36
@@ -31,7 +33,7 @@ package enum FrontEndRequest: UInt32, Sendable, CaseIterable {
   package var hasNativeReply: Bool {
     switch self {
     case .getFeatures, .getProtocolFeatures, .getQueueCount, .getVringBase, .getConfiguration,
-      .getMemorySlots:
+      .getMemorySlots, .getInflight:
       true
     default: false
     }

@@ -137,11 +137,15 @@ package enum ChainFault: Equatable, Sendable, CustomStringConvertible {
 package enum RingFault: Equatable, Sendable, CustomStringConvertible {
   case availableJump(UInt16)
   case headOutsideTable(UInt16)
+  case unavailableInChain(UInt16)
+  case endlessChain
 
   package var description: String {
     switch self {
     case .availableJump(let count): "available index is \(count) ahead, more than the ring holds"
     case .headOutsideTable(let head): "head \(head) is outside the descriptor table"
+    case .unavailableInChain(let slot): "a chain goes on in descriptor \(slot), which is not available"
+    case .endlessChain: "a chain has no end"
     }
   }
 }

@@ -23,6 +23,25 @@ struct RingDescriptor {
     flags = UInt16(truncatingIfNeeded: second >> 32)
     next = UInt16(truncatingIfNeeded: second >> 48)
   }
+
+  init(address: UInt64, count: UInt32, flags: UInt16) {
+    self.address = address
+    self.count = count
+    self.flags = flags
+    next = 0
+  }
+
+  /// Where the flags are in a packed ring, which has the chain's identifier before them and needs no `next`.
+  static let packedFlagsOffset = 14
+
+  /// Reads a descriptor of a packed ring, each word once. SAFETY: as above.
+  @inline(__always)
+  static func packed(at pointer: UnsafeRawPointer) -> (RingDescriptor, identifier: UInt16) {
+    var descriptor = RingDescriptor(at: pointer)
+    let identifier = descriptor.flags
+    descriptor.flags = descriptor.next
+    return (descriptor, identifier)
+  }
 }
 
 /// What has been gathered of a chain.
@@ -124,7 +143,7 @@ struct ChainGatherer: ~Copyable {
     }
     var index = 0
     for _ in 0..<count {
-      let descriptor: RingDescriptor
+      var descriptor: RingDescriptor
       if let table {
         descriptor = RingDescriptor(at: table + RingDescriptor.byteCount * index)
       } else {
@@ -134,6 +153,7 @@ struct ChainGatherer: ~Copyable {
         }
         descriptor = copy
       }
+      if isLinear { descriptor.flags = descriptor.next }
       if descriptor.flags & RingDescriptor.indirect != 0 { return .nestedIndirect }
       if let fault = append(descriptor, &gathered) { return fault }
       if isLinear {

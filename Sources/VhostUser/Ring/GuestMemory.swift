@@ -133,6 +133,15 @@ package final class GuestMemory {
     return nil
   }
 
+  /// The same for a part of a ring, which has an alignment.
+  func ringArea(
+    _ part: RingPart, _ address: UInt64, count: Int, alignment: Int
+  ) throws(VhostUserError) -> UnsafeMutableRawPointer {
+    guard let host = area(atUserAddress: address, count: count) else { throw .ringAddress(part, address) }
+    guard Int(bitPattern: host) & (alignment - 1) == 0 else { throw .ringAlignment(part, address) }
+    return host
+  }
+
   /// Copies bytes out of guest memory, once; false if not all of them are there.
   package func read(at address: UInt64, into bytes: UnsafeMutableRawBufferPointer) -> Bool {
     transfer(at: address, count: bytes.count) { piece, done in

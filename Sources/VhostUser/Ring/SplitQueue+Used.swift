@@ -17,6 +17,7 @@ extension SplitQueue {
     CLinux_store32(entry, UInt32(head).littleEndian)
     CLinux_store32(entry + 4, written.littleEndian)
     nextUsed &+= 1
+    record?.complete(head)
   }
 
   /// Whether there are used entries that the driver does not see yet.
@@ -29,6 +30,7 @@ extension SplitQueue {
     outstanding -= Int(new &- publishedUsed)
     CLinux_store16_release(used + 2, new.littleEndian)
     publishedUsed = new
+    record?.published(new)
     CLinux_fence()
     guard usesEventIndex else { return UInt16(littleEndian: CLinux_load16(available)) & 1 == 0 }
     let event = UInt16(littleEndian: CLinux_load16(available + 4 + 2 * Int(size)))

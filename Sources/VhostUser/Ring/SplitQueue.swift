@@ -31,7 +31,7 @@ package struct SplitQueue: ~Copyable {
   /// Set once, by the first contradiction.
   package private(set) var fault: RingFault?
   /// Chains that were taken and whose used entries are not published yet; never more than `size`.
-  package internal(set) var outstanding = 0
+  package internal(set) var outstanding: Int
 
   let usesEventIndex: Bool
   /// Whether the driver has been asked to keep its kicks to itself; never with the event index.
@@ -47,6 +47,9 @@ package struct SplitQueue: ~Copyable {
   var decidedUsed: UInt16?
   /// One byte per head that the device holds.
   let held: UnsafeMutableBufferPointer<Bool>
+  var record: Optional<SplitRecord>
+  /// Heads that a predecessor had taken, the oldest last.
+  private var inherited: [UInt16]
 
   /// Starts a ring.
   /// - Parameters:
@@ -57,22 +60,43 @@ package struct SplitQueue: ~Copyable {
     size: UInt16, addresses: VringAddress, base: UInt16, features: UInt64, memory: GuestMemory,
     suppressesKicks: Bool = false
   ) throws(VhostUserError) {
+    try self.init(
+      size: size, addresses: addresses, base: base, features: features, memory: memory,
+      suppressesKicks: suppressesKicks, region: nil)
+  }
+
+  /// - Parameter region: where to write down what is under way, and where a predecessor may have done so.
+  init(
+    size: UInt16, addresses: VringAddress, base: UInt16, features: UInt64, memory: GuestMemory,
+    suppressesKicks: Bool, region: InflightRegion?
+  ) throws(VhostUserError) {
     let areas = try SplitQueue.translate(addresses, size: size, memory: memory)
+    let usedIndex = UInt16(littleEndian: CLinux_load16(areas.used + 2))
+    var heads: [UInt16]?
+    var record: SplitRecord?
+    if let region { record = try SplitRecord(region, size: size, used: usedIndex, heads: &heads) }
+    self.record = consume record
     self.size = size
     gatherer = ChainGatherer(size: size, features: features, memory: memory)
     (descriptors, available, used) = areas
     usesEventIndex = features & RingFeatures.eventIndex != 0
-    self.suppressesKicks = suppressesKicks && !usesEventIndex
-    nextAvailable = base
-    seenAvailable = base
-    nextUsed = UInt16(littleEndian: CLinux_load16(used + 2))
-    publishedUsed = nextUsed
+    self.suppressesKicks = suppressesKicks && features & RingFeatures.eventIndex == 0
+    nextUsed = usedIndex
+    publishedUsed = usedIndex
+    inherited = heads?.reversed() ?? []
+    outstanding = heads?.count ?? 0
+    // A region that was in use says where the ring is; what the front-end says of it is older.
+    nextAvailable = heads.map { usedIndex &+ UInt16(truncatingIfNeeded: $0.count) } ?? base
+    seenAvailable = nextAvailable
     held = .allocate(capacity: Int(size))
     held.initialize(repeating: false)
     CLinux_store16(used, 0)
   }
 
   deinit { held.deallocate() }
+
+  /// What GET_VRING_BASE answers.
+  package var base: UInt32 { UInt32(nextAvailable) }
 
   /// The memory that chains are translated with.
   package var memory: GuestMemory { gatherer.memory }
@@ -90,20 +114,10 @@ package struct SplitQueue: ~Copyable {
     guard size > 0, size <= Limits.queueSize, size & (size - 1) == 0 else { throw .queueSize(UInt32(size)) }
     let count = Int(size)
     return (
-      try area(.descriptors, addresses.descriptors, count: 16 * count, alignment: 16, memory),
-      try area(.available, addresses.available, count: 6 + 2 * count, alignment: 2, memory),
-      try area(.used, addresses.used, count: 6 + 8 * count, alignment: 4, memory)
+      try memory.ringArea(.descriptors, addresses.descriptors, count: 16 * count, alignment: 16),
+      try memory.ringArea(.available, addresses.available, count: 6 + 2 * count, alignment: 2),
+      try memory.ringArea(.used, addresses.used, count: 6 + 8 * count, alignment: 4)
     )
-  }
-
-  private static func area(
-    _ part: RingPart, _ address: UInt64, count: Int, alignment: Int, _ memory: GuestMemory
-  ) throws(VhostUserError) -> UnsafeMutableRawPointer {
-    guard let host = memory.area(atUserAddress: address, count: count) else {
-      throw .ringAddress(part, address)
-    }
-    guard Int(bitPattern: host) & (alignment - 1) == 0 else { throw .ringAlignment(part, address) }
-    return host
   }
 
   /// Goes on in another memory, or at other addresses, without losing count.
@@ -114,13 +128,15 @@ package struct SplitQueue: ~Copyable {
 
   /// Whether the driver has made something available that has not been taken; asks for no kick.
   package var hasAvailable: Bool {
-    fault == nil && UInt16(littleEndian: CLinux_load16(available + 2)) != nextAvailable
+    fault == nil
+      && (!inherited.isEmpty || UInt16(littleEndian: CLinux_load16(available + 2)) != nextAvailable)
   }
 
   /// Takes the next chain.
   /// - Parameter asksForKick: when there is none, make sure that the driver kicks when there is one.
   package mutating func next(asksForKick: Bool = true) -> RingStep {
     if let fault { return .broken(fault) }
+    if let head = inherited.popLast() { return take(head) }
     if seenAvailable == nextAvailable {
       seenAvailable = UInt16(littleEndian: CLinux_load16_acquire(available + 2))
       if seenAvailable == nextAvailable {
@@ -142,6 +158,11 @@ package struct SplitQueue: ~Copyable {
     guard head < size else { return fail(.headOutsideTable(head)) }
     nextAvailable &+= 1
     outstanding += 1
+    record?.take(head)
+    return take(head)
+  }
+
+  private mutating func take(_ head: UInt16) -> RingStep {
     if held[Int(head)] {
       put(head, written: 0)
       return .refused(.headInUse(head), head: head)

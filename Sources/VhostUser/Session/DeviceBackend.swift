@@ -67,9 +67,12 @@ package struct SessionOptions: Sendable {
   package var inBand: Bool
   /// What a kick's reply waits for; without in-band notifications it means nothing.
   package var callReply: CallReplyOrder
+  /// Offer packed rings; UML and Linux take them whenever offered.
+  package var packed: Bool
 
-  package init(inBand: Bool, callReply: CallReplyOrder = .afterKickReply) {
+  package init(inBand: Bool, callReply: CallReplyOrder = .afterKickReply, packed: Bool = false) {
     self.inBand = inBand
     self.callReply = callReply
+    self.packed = packed
   }
 }

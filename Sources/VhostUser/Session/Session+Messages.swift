@@ -94,6 +94,7 @@ extension Session {
       }
     }
     inboxDescriptors.closeAll()
+    replyDescriptor = nil
   }
 
   /// Answers "done", now or when the calls that the message caused have been answered.
@@ -134,12 +135,21 @@ extension Session {
     sendOutbox()
   }
 
+  private var replyDescriptors: [CInt] {
+    switch replyDescriptor {
+    case .some(let descriptor): [descriptor.rawValue]
+    case .none: []
+    }
+  }
+
   /// A front-end waits for each reply, so the socket is never full unless it does not read.
   private func sendOutbox() {
     guard !isEnded else { return }
     do throws(LinuxError) {
       let count = try outbox.withUnsafeBufferPointer { (bytes) throws(LinuxError) -> Int in
-        try socket.send(UnsafeRawBufferPointer(bytes), flags: UnixSocket.withoutWaiting)
+        try socket.send(
+          UnsafeRawBufferPointer(bytes), descriptors: replyDescriptors,
+          flags: UnixSocket.withoutWaiting)
       }
       if count < outbox.count { fail(.peerDoesNotRead) }
     } catch {

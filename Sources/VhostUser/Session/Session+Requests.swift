@@ -8,7 +8,7 @@ extension Session {
   func perform(_ request: FrontEndRequest, _ payload: RawSpan) throws(VhostUserError) -> [UInt8]? {
     switch request {
     case .vringKick: try kickArrived(payload)
-    case .getFeatures: return encoded(backend.deviceFeatures | RingFeatures.offered)
+    case .getFeatures: return encoded(offeredFeatures)
     case .setFeatures: try setFeatures(try Number(parsing: payload).value)
     case .setOwner: break
     case .resetOwner: for queue in queues { disable(queue) }
@@ -30,6 +30,8 @@ extension Session {
     case .setVringKick: try setKick(try VringDescriptor(parsing: payload))
     case .setVringCall: try setCall(try VringDescriptor(parsing: payload))
     case .setVringError: try setError(try VringDescriptor(parsing: payload))
+    case .getInflight: return try makeInflightArea(payload)
+    case .setInflight: try setInflightArea(payload)
     case .setVringEnable: try setEnabled(try VringState(parsing: payload))
     }
     return nil
@@ -41,8 +43,12 @@ extension Session {
     return bytes
   }
 
+  private var offeredFeatures: UInt64 {
+    backend.deviceFeatures | RingFeatures.offered | (options.packed ? RingFeatures.packed : 0)
+  }
+
   private func setFeatures(_ value: UInt64) throws(VhostUserError) {
-    let unknown = value & ~(backend.deviceFeatures | RingFeatures.offered)
+    let unknown = value & ~offeredFeatures
     guard unknown == 0 else { throw .featuresNotOffered(unknown) }
     // The same again happens while rings run; a change means another ring format, so they start anew.
     guard value != features || !queues.contains(where: \.runs) else { return }
@@ -54,12 +60,13 @@ extension Session {
     for queue in queues { try startIfReady(queue) }
   }
 
-  /// Configuration, replies and a channel of ours always, kicks as messages only when they are wished for.
+  /// Configuration, replies and a channel of ours always, kicks as messages only when they are wished for:
+  /// then there is a simulation, which nobody goes on with after a crash.
   private var offeredProtocolFeatures: ProtocolFeatures {
     let always: ProtocolFeatures = [
       .multipleQueues, .replyAck, .backendChannel, .configuration, .resetDevice, .memorySlots,
     ]
-    return offersInBand ? always.union(.inBandNotifications) : always
+    return always.union(offersInBand ? .inBandNotifications : .inflight)
   }
 
   private func setProtocolFeatures(_ value: UInt64) throws(VhostUserError) {

@@ -13,17 +13,23 @@ extension Session {
     let queue = try queue(state.index)
     guard !queue.runs else { throw .ringRuns(queue.index) }
     let size = state.value
-    guard size > 0, size <= Limits.queueSize, size & (size - 1) == 0 else { throw .queueSize(size) }
+    guard isQueueSize(size) else { throw .queueSize(size) }
     queue.size = UInt16(size)
     queue.mend()
     try startIfReady(queue)
   }
 
+  private func isQueueSize(_ size: UInt32) -> Bool {
+    size > 0 && size <= Limits.queueSize && (isPacked || size & (size - 1) == 0)
+  }
+
+  private var isPacked: Bool { features & RingFeatures.packed != 0 }
+
   func setAddress(_ addresses: VringAddress) throws(VhostUserError) {
     let queue = try queue(addresses.index)
     if let size = queue.size {
       do throws(VhostUserError) {
-        _ = try SplitQueue.translate(addresses, size: size, memory: memory)
+        try Ring.check(addresses, size: size, features: features, memory: memory)
       } catch {
         // With memory slots the regions may come after the rings that lie in them.
         guard case .ringAddress = error, protocolFeatures.contains(.memorySlots) else { throw error }
@@ -38,8 +44,8 @@ extension Session {
   func setBase(_ state: VringState) throws(VhostUserError) {
     let queue = try queue(state.index)
     guard !queue.runs else { throw .ringRuns(queue.index) }
-    guard let base = UInt16(exactly: state.value) else { throw .baseIndex(state.value) }
-    queue.base = UInt32(base)
+    guard isPacked || state.value <= UInt16.max else { throw .baseIndex(state.value) }
+    queue.base = state.value
     queue.isStopped = false
     queue.mend()
     try startIfReady(queue)
@@ -86,10 +92,9 @@ extension Session {
     guard !queue.runs, !isEnded, queue.isEnabled, !queue.isStopped, !queue.isBroken, hasKick(queue),
       let size = queue.size, let base = queue.base, let addresses = queue.addresses, !memory.isEmpty
     else { return }
-    queue.ring = Ring(
-      try SplitQueue(
-        size: size, addresses: addresses, base: UInt16(truncatingIfNeeded: base), features: features,
-        memory: memory, suppressesKicks: queue.home != nil))
+    queue.ring = try Ring(
+      size: size, addresses: addresses, base: base, features: features, memory: memory,
+      suppressesKicks: queue.home != nil, inflight: inflight, queue: queue.index)
     queue.memory = memory
     if let home = queue.home { home.start(queue) } else { serve(queue) }
   }

@@ -54,6 +54,9 @@ package final class Session {
   var answerCount = 0
   /// The message whose reply is held back until all calls are answered.
   var heldReply: MessageHeader?
+  /// Goes with the reply to the message in hand.
+  var replyDescriptor: Descriptor?
+  var inflight: InflightArea?
   /// Whether the message in hand made us look at a ring.
   var servedRing = false
 
@@ -162,5 +165,6 @@ package final class Session {
     log.close()
     backend.sessionEnded(self, reason: reason)
     memory = GuestMemory()
+    inflight = nil
   }
 }
