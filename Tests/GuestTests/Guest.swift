@@ -7,15 +7,17 @@ import Testing
 struct Guest {
   let directory: String
 
-  init(debian: Bool = false) throws {
+  init(debian: Bool = false, qemu: Bool = false) throws {
     let environment = ProcessInfo.processInfo.environment
     let cache =
       environment["TTBLK_CACHE"]
       ?? (environment["XDG_CACHE_HOME"] ?? (environment["HOME"] ?? "") + "/.cache") + "/ttblk"
     directory = environment["TTBLK_GUEST"] ?? cache + "/guest"
-    let needed = ["linux", "initramfs.cpio.gz", "libttblk-guest.so"] + (debian ? ["debian.ext4"] : [])
+    var needed = ["linux", "initramfs.cpio.gz", "libttblk-guest.so"]
+    if debian { needed.append("debian.ext4") }
+    if qemu { needed += ["vmlinuz-qemu", "initramfs-qemu.cpio.gz", "programs.ext4"] }
     for file in needed where !fileExists("\(directory)/\(file)") {
-      throw RigError("no guest: '\(directory)/\(file)' is missing; run images/guest/build.sh --debian")
+      throw RigError("no guest: '\(directory)/\(file)' is missing; run images/guest/build.sh --debian --qemu")
     }
   }
 
@@ -25,10 +27,10 @@ struct Guest {
   ///   - script: of the host, for the guest to run.
   func start(
     in folder: Folder, name: String = "hand", sockets: [String] = [], ubd: String? = nil,
-    jobs: [String] = [], script: String? = nil, timeTravel: String? = nil
+    jobs: [String] = [], script: String? = nil, timeTravel: String? = nil, memory: String = "64M"
   ) throws -> Program {
     var arguments = [
-      "mem=64M", "initrd=\(directory)/initramfs.cpio.gz", "root=/dev/ram0", "rdinit=/init", "con=null",
+      "mem=\(memory)", "initrd=\(directory)/initramfs.cpio.gz", "root=/dev/ram0", "rdinit=/init", "con=null",
       "con0=null,fd:1", "ssl=null", ubd.map { "ubd0=\($0)" } ?? "ubd0r=/dev/null", "quiet", "umid=\(name)",
       "uml_dir=\(folder.path)/uml/",
     ]

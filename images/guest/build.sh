@@ -15,19 +15,23 @@ recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$recipe/preload/build.sh"
 # shellcheck source=debian/build.sh
 . "$recipe/debian/build.sh"
+# shellcheck source=qemu/build.sh
+. "$recipe/qemu/build.sh"
 
-usage() { echo "usage: images/guest/build.sh [--debian] [--print-key]"; }
+all_parts=(kernel tools initramfs preload debian qemu programs)
+
+usage() { echo "usage: images/guest/build.sh [--debian] [--qemu] [--print-key]"; }
 
 # One key for all: a change of any recipe gives a new results directory.
 guest_key() {
   local part
-  for part in kernel tools initramfs preload debian; do part_key "$part"; done | sha256sum | cut -c1-16
+  for part in "${all_parts[@]}"; do part_key "$part"; done | sha256sum | cut -c1-16
 }
 
 # The key that a build would have now. It needs the versions that apt would install.
 print_key() {
   local package
-  for package in linux-source-6.12 libc6-dev busybox-static; do
+  for package in linux-source-6.12 libc6-dev busybox-static linux-image-cloud-amd64 fio e2fsprogs; do
     [[ -n $(package_version "$package") ]] || die "apt knows no $package: apt-get update"
   done
   guest_key
@@ -37,7 +41,7 @@ print_key() {
 publish() {
   local part directory
   mkdir -p "$1"
-  for part in kernel tools initramfs preload debian; do
+  for part in "${all_parts[@]}"; do
     directory=$(part_directory "$part")
     [[ ! -d $directory ]] || ln -f "$directory"/* "$1/"
   done
@@ -71,6 +75,7 @@ main() {
   while (($#)); do
     case $1 in
     --debian) parts+=(debian_base debian) wanted+=(debian.ext4) ;;
+    --qemu) parts+=(qemu programs) wanted+=(vmlinuz-qemu initramfs-qemu.cpio.gz programs.ext4) ;;
     --print-key) print_key; return ;;
     --help) usage; return ;;
     *) usage >&2; exit 2 ;;

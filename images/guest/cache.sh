@@ -3,7 +3,8 @@
 #
 # A part NAME has three functions: NAME_packages (Debian packages, one line), NAME_inputs
 # (text that decides the result: file hashes, package versions, other parts' keys) and
-# NAME_build DIR (fills DIR). Its result is $cache/NAME-<key>.
+# NAME_build DIR (fills DIR). Its result is $cache/NAME-<key>. NAME_prepare, if there is one, gets what is not
+# to be installed.
 
 cache=${TTBLK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ttblk}
 
@@ -50,6 +51,28 @@ apt_install() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" </dev/null >&2
 }
 
+# Downloads a package without installing it; of one that only names another, the other one.
+fetch_package() {
+  [[ -f $(fetched_package "$1") ]] || download_package "$1" || { apt-get update >&2 && download_package "$1"; } ||
+    die "apt-get could not download: $1"
+}
+
+# Where it is; nothing if it is not there in the version that is known.
+fetched_package() { echo "$cache/packages/$1-$(package_version "$1").deb"; }
+
+download_package() {
+  local version real
+  rm -rf "$cache/packages" "$cache/versions/$1"
+  mkdir -p "$cache/packages/new" "$cache/versions"
+  version=$(package_version "$1")
+  real=$(apt-cache depends --important "$1" | sed -n 's/^ *Depends: \([^<].*\)/\1/p' | head -n 1)
+  [[ -n $version && -n $real ]] || return 1
+  # As another user it could not write here.
+  (cd "$cache/packages/new" && apt-get -o APT::Sandbox::User=root download "$real" >&2) || return 1
+  mv "$cache/packages/new"/*.deb "$cache/packages/$1-$version.deb"
+  echo "$version" >"$cache/versions/$1"
+}
+
 # Makes sure that a part is in the cache. Call with the lock held: the scratch directory is shared.
 build_part() {
   local name=$1 packages directory package status
@@ -57,6 +80,7 @@ build_part() {
   [[ -d $directory ]] && return 0
   read -ra packages <<<"$("${name}_packages")"
   need_packages "${packages[@]}"
+  ! declare -F "${name}_prepare" >/dev/null || "${name}_prepare"
   directory=$(part_directory "$name") # apt may have brought another version than the one guessed
   [[ -d $directory ]] && return 0
   say "building $name"

@@ -26,6 +26,7 @@ package final class DiskServer: DiskService {
   package let log: CompletionLog
   package private(set) var disks: [ServedDisk] = []
   private let timing: Timing
+  private let report: (String) -> Void
   private let clock: any Clock
   /// In the middle of a turn: calls were made whose replies have not come.
   private var isHoldingTurn = false
@@ -37,6 +38,7 @@ package final class DiskServer: DiskService {
     report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.timing = timing
+    self.report = report
     log = CompletionLog()
     switch timing {
     case .infiniteCPU: clock = StandingClock()
@@ -70,6 +72,11 @@ package final class DiskServer: DiskService {
 
   /// Whether a client that was at work went without a word.
   package var hasLostClient: Bool { disks.contains { $0.backend.endedAbruptly } }
+
+  /// In simulated time nothing may depend on when somebody in real time does something.
+  package func refreshSizes() {
+    report("sizes are looked at again in real time only")
+  }
 
   /// Flushes and closes every image; a line for each that could not be.
   package func close() -> [String] { disks.compactMap { $0.close() } }

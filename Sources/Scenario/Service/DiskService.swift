@@ -6,6 +6,8 @@ package protocol DiskService: AnyObject {
   var isBusy: Bool { get }
   /// Whether a client that was at work went without a word.
   var hasLostClient: Bool { get }
+  /// Looks whether images have become longer or shorter, and tells the drivers.
+  func refreshSizes()
   /// Flushes and closes every image; a line for each that could not be.
   func close() -> [String]
   /// What each disk did.

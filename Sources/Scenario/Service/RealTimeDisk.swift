@@ -16,6 +16,7 @@ final class RealTimeDisk {
   private let backend: SharedDiskBackend
   private let socket: DiskSocket
   private let threads: QueueThreads
+  private let report: (String) -> Void
 
   /// - Parameters:
   ///   - mailbox: of the loop's thread.
@@ -25,6 +26,7 @@ final class RealTimeDisk {
     report: @escaping @Sendable (String) -> Void
   ) throws(ServiceError) {
     self.configuration = configuration
+    self.report = report
     let name = configuration.name
     let image = try configuration.open(registry: registry, report: report)
     engine = try configuration.prepare(image)
@@ -45,7 +47,7 @@ final class RealTimeDisk {
         try UnixListener(path: configuration.socket), name: name, loop: loop, report: report
       ) { (socket) throws(VhostUserError) in
         let session = try Session(
-          socket: socket, loop: loop, backend: backend, options: SessionOptions(inBand: false)
+          socket: socket, loop: loop, backend: backend, options: SessionOptions(inBand: false, packed: true)
         ) { line in report("disk '\(name)': \(line)") }
         backend.attach(session)
         return session
@@ -70,8 +72,14 @@ final class RealTimeDisk {
   var statistics: DeviceStatistics { threads.statistics }
 
   /// Looks whether the image has become longer or shorter, and tells the driver.
-  func refreshSize() throws(DiskImageError) {
-    if try device.refreshSize() { backend.configurationChanged() }
+  func refreshSize() {
+    do throws(DiskImageError) {
+      guard try device.refreshSize() else { return }
+      report("disk '\(configuration.name)': has \(device.size) bytes now")
+      backend.configurationChanged()
+    } catch {
+      report("disk '\(configuration.name)': keeps its size: \(error)")
+    }
   }
 
   /// Ends the session, closes the image; a line if something written may be lost.

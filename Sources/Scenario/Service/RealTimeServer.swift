@@ -52,6 +52,8 @@ package final class RealTimeServer: DiskService {
   /// In real time nobody waits for a client that has gone.
   package var hasLostClient: Bool { false }
 
+  package func refreshSizes() { for disk in disks { disk.refreshSize() } }
+
   package func close() -> [String] { disks.compactMap { $0.close() } }
 
   package var reports: [DiskReport] {

@@ -54,18 +54,25 @@ package final class ServeLoop {
   /// Time-travel messages of this process.
   package var messageCount: UInt64 { client?.messageCount ?? 0 }
 
-  /// Runs until the end.
+  /// Runs until the end; SIGUSR1 has the images' sizes looked at.
   /// - Returns: nil for an orderly end: a signal, or a controller that went when no guest was connected any
   ///   more.
   package func run(signals: borrowing Signals) throws(LinuxError) -> String? {
-    var isStopping = false
+    var hasSignal = false
     let descriptor = signals.descriptor.rawValue
-    let token = try loop.add(descriptor) { isStopping = true }
+    let token = try loop.add(descriptor) { hasSignal = true }
     defer { loop.remove(token) }
+    var isStopping = false
     var wasBusy = false
     while !isStopping, failure == nil {
       wasBusy = server.isBusy
       try loop.runOnce()
+      if hasSignal {
+        hasSignal = false
+        while let signal = signals.next() {
+          if signal == SIGUSR1 { server.refreshSizes() } else { isStopping = true }
+        }
+      }
       if failure == nil { held.release(to: report) }
     }
     if let failure {

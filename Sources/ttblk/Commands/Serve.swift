@@ -12,7 +12,8 @@ struct ServeCommand: ParsableCommand {
     discussion: """
       Each disk listens on its own socket and has one client at a time. A model charges its latency in \
       simulated time, and needs external time travel. Ends on SIGINT or SIGTERM, or with the simulation; \
-      then every image is flushed and closed.
+      then every image is flushed and closed. SIGUSR1 has the sizes of the images looked at again: after \
+      'truncate -s' on a raw image its guest sees a longer disk.
       """)
 
   @Option(
@@ -54,7 +55,7 @@ struct ServeCommand: ParsableCommand {
       throw CommandFailure(
         .usage, "--time-travel \(timeTravel): use off, inf-cpu or external=CONTROLLER_SOCKET")
     }
-    let signals = try Signals([SIGINT, SIGTERM, SIGHUP])
+    let signals = try Signals([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
     let loop = try EventLoop()
     let service = try ServeLoop(disks: disks, mode: mode, loop: loop, report: warn)
     announce("ready: \(disks.count) disk\(disks.count == 1 ? "" : "s")")

@@ -33,8 +33,15 @@ initramfs_build() {
   cp "$recipe/initramfs/init" "$recipe/jobs.sh" .
   mv jobs.sh lib/
   chmod 755 init
-  # Sorted names, no times, no inode numbers, owner root: the same inputs give the same bytes.
-  find . -exec touch -h -d @0 {} +
-  find . -mindepth 1 -printf '%P\n' | LC_ALL=C sort |
-    cpio --quiet --reproducible -o -H newc -R 0:0 | gzip -9n >"$1/initramfs.cpio.gz"
+  pack_initramfs . >"$1/initramfs.cpio.gz"
+}
+
+# pack_initramfs ROOT: sorted names, no times, no inode numbers, owner root: the same inputs give the same bytes.
+pack_initramfs() {
+  (
+    cd "$1"
+    find . -exec touch -h -d @0 {} +
+    find . -mindepth 1 -printf '%P\n' | LC_ALL=C sort |
+      cpio --quiet --reproducible -o -H newc -R 0:0 | gzip -9n
+  )
 }
