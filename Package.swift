@@ -54,6 +54,7 @@ let package = Package(
     module("VhostUser", ["Linux", "CLinux"]),
     module("BlockDevice", ["DiskImage", "BlockIO", "Linux", "DiskModel", "Simulation", "Telemetry"]),
     module("VirtioBlock", ["VhostUser", "BlockDevice", "Simulation"]),
+    module("NBD", ["Linux", "CLinux", "BlockDevice", "BlockIO", "DiskImage", "Simulation"]),
     module(
       "Scenario",
       [
@@ -72,6 +73,7 @@ let package = Package(
     tests("BlockDeviceTests", ["BlockDevice", "DiskImage", "BlockIO", "Simulation", "Telemetry"]),
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation"]),
+    tests("NBDTests", ["NBD", "BlockDevice", "DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("CommandTests", ["ttblk", "Linux", "Simulation"]),
     tests("LinuxTests", ["Linux", "CLinux"]),
     tests("SimulationTests", ["Simulation"]),
