@@ -25,7 +25,7 @@ enum Limits {
   /// How long a client may take to choose an export.
   static let handshakeMilliseconds: UInt64 = 30_000
   /// How long its last replies are offered to a client whose connection ends.
-  static let lingerMilliseconds: UInt64 = 5_000
+  static let lingerMilliseconds: UInt64 = 2_000
   /// How many connections wait to be accepted.
   static let backlog: Int32 = 128
 }

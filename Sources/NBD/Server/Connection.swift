@@ -115,6 +115,8 @@ private struct Talk: ~Copyable {
       switch input.fill(from: socket) {
       case .some, .full: return nil
       case .end: return End(reason: nil)
+      // It has not asked for anything yet.
+      case .failed(ECONNRESET): return End(reason: nil)
       case .failed(let code): return End(reason: String(cString: strerror(code)))
       case .nothing: if let end = wait(for: POLLIN) { return end }
       }
