@@ -1,5 +1,5 @@
 #!/bin/bash
-# Prints the figures of RESULTS.md: bench/run.sh [time-travel|start|idle|image]; all of them without an argument.
+# Prints the figures of RESULTS.md: bench/run.sh [time-travel|start|idle|image|block]; all of them without an argument.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -7,7 +7,8 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/ttblk-bench-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 set_up() {
-  "$top/images/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev pkg-config python3 uml-utilities qemu-utils
+  "$top/images/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev pkg-config python3 \
+    uml-utilities qemu-utils qemu-system-common fio gnuplot-nox
   TTBLK_GUEST=$("$top/images/guest/build.sh")
   export TTBLK_GUEST
   swift build --package-path "$top" -c release --product ttblk --static-swift-stdlib >"$work/build.log" 2>&1 ||
@@ -63,8 +64,11 @@ idle() {
 # ttblk image beside uml_moo, cp and qemu-img, on a disk's file system and on tmpfs: 4 GiB each time, half an hour.
 image() { python3 "$top/bench/image.py" --folder /var/tmp --folder /dev/shm "$ttblk"; }
 
+# ttblk serve beside qemu-storage-daemon: same files, same front-end; a quarter of an hour.
+block() { python3 "$top/bench/block.py" --out "$top/bench/out" "$ttblk"; }
+
 set_up
 machine
-for figure in "${@:-time_travel start idle image}"; do
+for figure in "${@:-time_travel start idle image block}"; do
   for name in ${figure//-/_}; do "$name"; done
 done

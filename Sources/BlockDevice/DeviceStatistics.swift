@@ -19,6 +19,18 @@ package struct DeviceStatistics {
 
   package var requests: UInt64 { reads + writes + flushes + others }
 
+  /// Adds what another one has.
+  package mutating func add(_ other: DeviceStatistics) {
+    reads += other.reads
+    writes += other.writes
+    flushes += other.flushes
+    others += other.others
+    errors += other.errors
+    bytesRead += other.bytesRead
+    bytesWritten += other.bytesWritten
+    latency.add(other.latency)
+  }
+
   mutating func record(_ request: BlockRequest, _ status: BlockStatus, latency span: SimulationDuration) {
     switch request.operation {
     case .read:

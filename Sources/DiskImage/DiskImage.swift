@@ -56,7 +56,7 @@ package protocol DiskImage: AnyObject {
 
   /// From where on every byte of the disk is the byte of file 0 at the same offset, for ever: such bytes may
   /// be read and written by anybody at any time, without a plan and without the lock. Nil where there are
-  /// none. Reads may do so from the beginning of the disk on, if this is not nil.
+  /// none. Reads, and writes of zeros, may do so from the beginning of the disk on, if this is not nil.
   var identicalFrom: UInt64? { get }
   /// Whether bytes of the disk may come to be elsewhere in the files, so that space may be reused which plans
   /// under way name: those who move bytes say so (`isBusy`).
@@ -70,6 +70,8 @@ package protocol DiskImage: AnyObject {
   var wantsFlush: Bool { get }
   /// Whether a flush would free space if nothing was under way.
   var hasSpaceToFree: Bool { get }
+  /// Whether `discard` and `writeZeroes` should come when nothing is under way.
+  var zeroesNeedQuiet: Bool { get }
 
   /// From now on bytes are also written without this object's knowledge: whether there is anything to
   /// synchronise is no longer known here.
@@ -77,7 +79,11 @@ package protocol DiskImage: AnyObject {
   /// Appends where the bytes of a range are to be written.
   ///
   /// The range is not empty and lies within the disk. Nothing is appended for the route `blocking`.
-  func planWrite(_ range: Range<UInt64>, into segments: inout [Segment]) throws(DiskImageError) -> WriteRoute
+  /// - Parameter data: what is to be written; not needed for zeros. If the range begins before
+  ///   `identicalFrom`, nobody changes its first bytes meanwhile.
+  func planWrite(
+    _ range: Range<UInt64>, of data: UnsafeBufferPointer<iovec>, into segments: inout [Segment]
+  ) throws(DiskImageError) -> WriteRoute
   /// The data of these pages is written: they count. After a failure they do not.
   func finishWrite(_ pages: Range<UInt64>) throws(DiskImageError)
   /// Takes copies of the metadata that would make what is written durable, before the data is synchronised:

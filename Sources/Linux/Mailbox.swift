@@ -5,8 +5,8 @@ import Synchronization
 
 /// Closures that one thread takes and any thread puts in.
 ///
-/// The owner watches `descriptor`, and calls `drain` when it is readable. A mailbox is open from the start, so
-/// that what comes before the owner's first look is not lost; after `close` everything is done by whoever
+/// The owner watches `descriptor`, and calls `drain` when it is readable. A mailbox is open from the start,
+/// so that what comes before the owner's first look is not lost; after `close` everything is done by whoever
 /// brings it, because there is no owner any more whom it could disturb.
 package final class Mailbox: Sendable {
   private struct State {
@@ -83,18 +83,20 @@ package final class SharedDescriptor: Sendable {
 }
 
 /// One thread waits until another has come here.
-private final class Rendezvous: @unchecked Sendable {
+package final class Rendezvous: @unchecked Sendable {
   // SAFETY: sem_t has its own order between threads; both hold this object while they use it.
   private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
 
-  init() { sem_init(semaphore, 0, 0) }
+  package init() { sem_init(semaphore, 0, 0) }
 
   deinit {
     sem_destroy(semaphore)
     semaphore.deallocate()
   }
 
-  func signal() { sem_post(semaphore) }
+  /// The other thread goes on, or will not wait.
+  package func signal() { sem_post(semaphore) }
 
-  func wait() { while sem_wait(semaphore) != 0 {} }
+  /// Waits for one `signal`.
+  package func wait() { while sem_wait(semaphore) != 0 {} }
 }

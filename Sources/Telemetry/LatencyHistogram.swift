@@ -25,6 +25,16 @@ package struct LatencyHistogram {
     largest = max(largest, value)
   }
 
+  /// Adds what another one has.
+  package mutating func add(_ other: LatencyHistogram) {
+    guard let more = other.histogram else { return }
+    if histogram == nil { histogram = more } else { histogram?.add(more) }
+    sum &+= other.sum
+    count += other.count
+    smallest = min(smallest, other.smallest)
+    largest = max(largest, other.largest)
+  }
+
   /// Rounded down to a nanosecond.
   package var mean: SimulationDuration { SimulationDuration(nanoseconds: count == 0 ? 0 : sum / count) }
   package var maximum: SimulationDuration { SimulationDuration(nanoseconds: largest) }

@@ -77,8 +77,8 @@ package final class SharedDiskBackend: DeviceBackend {
     chooseDurability()
   }
 
-  /// Virtio 1.2 §5.2.6.2: a driver that knows neither FLUSH nor the cache's switch cannot ask for durability,
-  /// and gets it with every write; one that has switched the cache off, too.
+  /// Virtio 1.2 §5.2.6.2: a driver that knows neither FLUSH nor the cache's switch cannot ask for
+  /// durability, and gets it with every write; one that has switched the cache off, too.
   private func chooseDurability() {
     let knowsFlush = features & VirtioBlockFeature.flush != 0
     device.isWriteThrough = features == 0 ? !isCachedAtFirst : !knowsFlush || !isCached

@@ -99,7 +99,7 @@ struct CommandFailure: Error {
     switch error {
     case .configuration: .usage
     case .image(let error): code(for: error)
-    case .socket: .failed
+    case .socket, .system: .failed
     case .controller: .simulation
     }
   }

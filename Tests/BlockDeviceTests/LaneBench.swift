@@ -23,7 +23,8 @@ final class LaneBench {
 
   let device: SharedDevice
   var lanes: [Lane] = []
-  let engines: [any QueuedEngine]
+  private(set) var engines: [any QueuedEngine]
+  let stripes: [Range<Int>]
   var model: UnitModel
   var random: RandomStream
   var outstanding: [UInt64: Outstanding] = [:]
@@ -37,9 +38,14 @@ final class LaneBench {
   private var nextValue: UInt64 = 1 << 32
   private var clock: UInt64 = 0
 
-  init(_ image: any DiskImage, _ engines: [any QueuedEngine], bytes: [UInt8], random: RandomStream) throws {
-    device = SharedDevice(name: "d", image: image)
+  /// - Parameter stripes: where its requests are; nil for everywhere.
+  init(
+    _ device: SharedDevice, _ engines: [any QueuedEngine], bytes: [UInt8], stripes: [Range<Int>]? = nil,
+    random: RandomStream
+  ) throws {
+    self.device = device
     self.engines = engines
+    self.stripes = stripes ?? [0..<bytes.count / UnitModel.unit]
     model = UnitModel(bytes)
     self.random = random
     for engine in engines { lanes.append(try Lane(device, engine: engine)) }
@@ -64,7 +70,8 @@ final class LaneBench {
   var shuffled: [ShuffledEngine] { engines.compactMap { $0 as? ShuffledEngine } }
 
   func range() -> Range<Int> {
-    let units = UInt64(model.unitCount)
+    let stripe = stripes[Int(random.next() % UInt64(stripes.count))]
+    let units = UInt64(stripe.count)
     let alignment: UInt64 =
       switch random.next() % 4 {
       case 0: 1
@@ -74,7 +81,7 @@ final class LaneBench {
     let start = random.next() % units / alignment * alignment
     let longest: UInt64 = random.next() % 5 == 0 ? 400 : 70
     let end = (start + 1 + random.next() % longest + alignment - 1) / alignment * alignment
-    return Int(start)..<Int(min(end, units))
+    return stripe.lowerBound + Int(start)..<stripe.lowerBound + Int(min(end, units))
   }
 
   func submit(lane: Int, zeroes: Bool = true) {
@@ -182,6 +189,12 @@ final class LaneBench {
       try #require(rounds < 100_000, "requests without an answer: \(outstanding.values.map(\.request))")
     }
     #expect(outstanding.isEmpty)
+  }
+
+  /// Lets go of everything that the disk must be free of to be closed.
+  func close() {
+    lanes = []
+    engines = []
   }
 
   /// All bytes, as a lane reads them.

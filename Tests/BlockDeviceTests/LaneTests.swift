@@ -18,7 +18,9 @@ let soak = max(1, 10 * (getenv("TTBLK_LONG").flatMap { UInt64(String(cString: $0
     let engines = (0..<lanes).map {
       ShuffledEngine(medium, seed: seed, name: "engine \($0)", unit: UInt64(UnitModel.unit))
     }
-    return try LaneBench(image, engines, bytes: bytes, random: RandomStream(seed: seed, name: "lanes"))
+    return try LaneBench(
+      SharedDevice(name: "d", image: image), engines, bytes: bytes,
+      random: RandomStream(seed: seed, name: "lanes"))
   }
 
   @Test("do what an array does", arguments: DiskShape.allCases, [1, 2, 3])

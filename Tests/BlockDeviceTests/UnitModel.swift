@@ -93,8 +93,8 @@ struct UnitModel {
   func visible(_ unit: Int) -> [UInt64] { seen[unit].map { changes[$0].value } }
 
   /// The first unit that has what it must not have.
-  func wrong(_ bytes: [UInt8], afterCrash: Bool) -> String? {
-    for unit in seen.indices {
+  func wrong(_ bytes: [UInt8], afterCrash: Bool, within ranges: [Range<Int>]? = nil) -> String? {
+    for unit in (ranges ?? [seen.indices]).joined() {
       let numbers = afterCrash ? kept[unit] : seen[unit]
       let value = UnitModel.value(bytes, unit)
       if !numbers.contains(where: { changes[$0].value == value }) {

@@ -7,11 +7,36 @@ import Synchronization
 extension Lane {
   func startWrite(_ slot: Int, _ data: UnsafeBufferPointer<iovec>) {
     let request = slots.slots[slot].request
-    if let file = device.plainFile, request.offset >= device.plainWritesFrom {
-      slots.slots[slot].step = .moving
-      return enqueue(.write, slot, file, at: request.offset, count: request.length, data)
+    let range = request.offset..<request.offset + request.length
+    guard let file = device.plainFile else { return change(slot, range, .write, data) }
+    guard request.offset >= device.plainWritesFrom else {
+      return change(slot, range, .write, withPrivateStart(slot, data))
     }
-    change(slot, request.offset..<request.offset + request.length, .write, data)
+    slots.slots[slot].step = .moving
+    enqueue(.write, slot, file, at: request.offset, count: request.length, data)
+  }
+
+  /// The data, whose first bytes nobody can change any more: they are looked at before they are written, and
+  /// a guest has its hands on its memory.
+  private func withPrivateStart(
+    _ slot: Int, _ data: UnsafeBufferPointer<iovec>
+  ) -> UnsafeBufferPointer<iovec> {
+    let count = min(slots.slots[slot].request.length, UInt64(LaneSlots.edgeBytes))
+    // SAFETY: `edges` has more than one page, and nothing else is in it: a raw disk's page has no edges.
+    let memory = slots.edges(for: slot)
+    var cursor = IOVectorCursor()
+    slices.removeAll()
+    slices.append(count, of: data, from: &cursor)
+    edgeParts.removeAll()
+    edgeParts.append(iovec(iov_base: memory, iov_len: Int(count)))
+    edgeParts.append(slots.slots[slot].request.length - count, of: data, from: &cursor)
+    var position = 0
+    for part in slices.parts {
+      // If it has waited, this is its own copy already.
+      if let base = part.iov_base { memmove(memory + position, base, part.iov_len) }
+      position += part.iov_len
+    }
+    return edgeParts.parts
   }
 
   /// Changes a range by a plan.
@@ -47,7 +72,7 @@ extension Lane {
   ) throws(DiskImageError) -> Planned {
     guard !holdBack(slot) else { return .waiting }
     segments.removeAll(keepingCapacity: true)
-    switch try device.image.planWrite(range, into: &segments) {
+    switch try device.image.planWrite(range, of: data, into: &segments) {
     case .inPlace:
       device.beginMoving()
       return .moving
@@ -62,8 +87,8 @@ extension Lane {
         if let head { try device.image.plan(head, into: &segments) }
         if let tail { try device.image.plan(tail, into: &segments) }
         if segments.contains(where: { if case .compressed = $0.source { true } else { false } }) {
-          try device.image.write(at: range.lowerBound, from: data)
-          return .done
+          try readEdges(slot)
+          segments.removeAll(keepingCapacity: true)
         }
       }
       device.gate.close(pages)
@@ -116,6 +141,19 @@ extension Lane {
     guard slots.slots[slot].underWay > 0 else { return writeTouched(slot, data) }
     slots.slots[slot].step = .readingEdges
     slots.keep(data, for: slot)
+  }
+
+  /// Under the lock: what is around the data, where an engine cannot read it.
+  private func readEdges(_ slot: Int) throws(DiskImageError) {
+    let entry = slots.slots[slot]
+    let (head, tail) = edges(slot)
+    for (edge, range) in [(head, entry.head), (tail, entry.tail)] {
+      guard var edge else { continue }
+      try withUnsafePointer(to: &edge) { (pointer) throws(DiskImageError) in
+        try device.image.read(
+          at: range.lowerBound, into: UnsafeBufferPointer(start: pointer, count: 1))
+      }
+    }
   }
 
   /// Memory for what is around the data.

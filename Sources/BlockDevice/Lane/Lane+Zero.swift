@@ -53,8 +53,7 @@ extension Lane {
     do throws(DiskImageError) {
       isWaiting = try device.lock { () throws(DiskImageError) in
         guard !holdBack(slot) else { return true }
-        // There is much to be written back: better when nothing is under way.
-        if device.image.wantsFlush, device.image.hasSpaceToFree, waitForQuiet(slot) { return true }
+        if device.image.zeroesNeedQuiet, waitForQuiet(slot) { return true }
         try zeroPiece(slot)
         return false
       }

@@ -1,16 +1,14 @@
 // For those who move the bytes of a qcow2 disk themselves.
 package import BlockIO
+package import Glibc
 
 extension QCOW2.Disk {
   package var identicalFrom: UInt64? { nil }
   package var movesBytes: Bool { true }
   /// Its zeros are in its tables.
   package var zeroGranularity: UInt64? { nil }
-  /// Half of what makes a request write the tables back, so that one seldom meets that while others are under
-  /// way.
-  package var wantsFlush: Bool {
-    tables.isCrowded || pendingFrees.count >= Limits.qcow2PendingFreesMax / 2
-  }
+  /// Its flushes are its own business.
+  package var wantsFlush: Bool { false }
   package var hasSpaceToFree: Bool { !pendingFrees.isEmpty }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
@@ -18,14 +16,38 @@ extension QCOW2.Disk {
   /// Clusters that are ours alone, stored plainly and within the file are written in place. Everything else
   /// changes tables, and takes its time.
   package func planWrite(
-    _ range: Range<UInt64>, into segments: inout [Segment]
+    _ range: Range<UInt64>, of data: UnsafeBufferPointer<iovec>, into segments: inout [Segment]
   ) throws(DiskImageError) -> WriteRoute {
     try requireOpen(writing: true)
     let start = segments.count
     let isInPlace = try appendInPlace(range, to: &segments)
     if isInPlace { return .inPlace }
     segments.removeLast(segments.count - start)
-    return .blocking(exclusive: wantsFlush && hasSpaceToFree)
+    if isCrowded { return .blocking(exclusive: true) }
+    return .blocking(exclusive: mixesWays ? try sharesPages(range) : false)
+  }
+
+  package var zeroesNeedQuiet: Bool { isCrowded || mixesWays }
+
+  /// Half of what makes a request write the tables back, so that one seldom meets that while others are under
+  /// way and nothing can be freed.
+  private var isCrowded: Bool {
+    hasSpaceToFree && (tables.isCrowded || pendingFrees.count >= Limits.qcow2PendingFreesMax / 2)
+  }
+
+  /// Whether what we write ourselves goes through the page cache and what others write does not: then no page
+  /// of the file may be written in both ways at once.
+  private var mixesWays: Bool { metadata.direct != nil }
+
+  /// Whether our writing to a range may concern pages that others write to.
+  private func sharesPages(_ range: Range<UInt64>) throws(DiskImageError) -> Bool {
+    guard geometry.clusterSize >= Limits.pageSize else { return true }
+    var position = range.lowerBound & ~geometry.clusterMask
+    while position < range.upperBound {
+      if case .standard = try cluster(position) { return true }
+      position += geometry.clusterSize
+    }
+    return false
   }
 
   private func appendInPlace(

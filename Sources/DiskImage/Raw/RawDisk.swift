@@ -87,16 +87,19 @@ package final class RawDisk: DiskImage {
   package var isBusy = false
   package var wantsFlush: Bool { false }
   package var hasSpaceToFree: Bool { false }
+  package var zeroesNeedQuiet: Bool { false }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
+  /// Writes to the first bytes are made one after the other, so that each is judged by what the others left.
   package func planWrite(
-    _ range: Range<UInt64>, into segments: inout [Segment]
+    _ range: Range<UInt64>, of data: UnsafeBufferPointer<iovec>, into segments: inout [Segment]
   ) throws(DiskImageError) -> WriteRoute {
-    _ = try open(writing: true)
-    if wasGuessed, range.lowerBound < UInt64(Probe.byteCount) { return .blocking(exclusive: false) }
+    let file = try open(writing: true)
     plan(range, into: &segments)
-    return .inPlace
+    guard wasGuessed, range.lowerBound < UInt64(Probe.byteCount), data.count > 0 else { return .inPlace }
+    try refuseDisguise(file, range.lowerBound, data)
+    return .firstTouch(pages: 0..<Limits.pageSize, head: nil, tail: nil)
   }
 
   package func finishWrite(_ pages: Range<UInt64>) {}

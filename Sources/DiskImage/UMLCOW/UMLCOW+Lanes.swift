@@ -1,5 +1,6 @@
 // For those who move the bytes of a COW disk themselves.
 package import BlockIO
+package import Glibc
 
 extension UMLCOW.Disk {
   package var identicalFrom: UInt64? { nil }
@@ -7,13 +8,14 @@ extension UMLCOW.Disk {
   package var movesBytes: Bool { false }
   package var zeroGranularity: UInt64? { Limits.pageSize }
   package var hasSpaceToFree: Bool { false }
+  package var zeroesNeedQuiet: Bool { false }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
   /// Whole pages that are here are written in place; so is a part of such a page. A page of which some bits
   /// are missing is touched for the first time.
   package func planWrite(
-    _ range: Range<UInt64>, into segments: inout [Segment]
+    _ range: Range<UInt64>, of data: UnsafeBufferPointer<iovec>, into segments: inout [Segment]
   ) throws(DiskImageError) -> WriteRoute {
     try requireOpen(writing: true)
     if bitmap.loadedCount > Limits.bitmapPagesResident { bitmap.releaseClean() }

@@ -1,9 +1,12 @@
 // A disk to serve.
+package import BlockIO
 package import DiskImage
 package import DiskModel
 import Linux
 
 /// One disk of `ttblk serve`: `name=d0,image=PATH,socket=PATH[,model=affine:50us][,readonly]`.
+///
+/// What follows `format` is for real time alone.
 package struct DiskConfiguration: Sendable {
   package var name: String
   package var image: String
@@ -14,6 +17,14 @@ package struct DiskConfiguration: Sendable {
   package var isReadOnly = false
   /// nil looks at the file's first bytes.
   package var format: ImageFormat?
+  /// What moves the bytes; nil chooses by the file.
+  package var engine: EngineKind?
+  /// Whether bytes go past the host's page cache (O_DIRECT).
+  package var isDirect = false
+  /// Whether a write is durable when it completes, as long as the driver says nothing else.
+  package var isWriteThrough = false
+  /// How many queues a driver may use.
+  package var queues = Limits.queuesOffered
 
   package init(
     name: String, image: String, socket: String, model: String = "zero", isReadOnly: Bool = false,
@@ -30,18 +41,13 @@ package struct DiskConfiguration: Sendable {
   /// Reads one `--disk` option. A comma in a path is written twice, as QEMU has it.
   package init(parsing text: String) throws(ConfigurationError) {
     var fields: [String: String] = [:]
-    var isReadOnly = false
     for part in Self.split(text) {
-      if part == "readonly" {
-        isReadOnly = true
-        continue
+      let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+      let isSwitch = pair.count == 1 && Self.switches.contains(pair[0])
+      guard isSwitch || (pair.count == 2 && Self.keys.contains(pair[0])) else {
+        throw ConfigurationError("--disk \(text): '\(part)' is not one of \(Self.forms)")
       }
-      let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      guard pair.count == 2, Self.keys.contains(String(pair[0])) else {
-        throw ConfigurationError(
-          "--disk \(text): '\(part)' is not one of name=, image=, socket=, model=, format=, readonly")
-      }
-      guard fields.updateValue(String(pair[1]), forKey: String(pair[0])) == nil else {
+      guard fields.updateValue(isSwitch ? "" : pair[1], forKey: pair[0]) == nil else {
         throw ConfigurationError("--disk \(text): '\(pair[0])' twice")
       }
     }
@@ -52,16 +58,23 @@ package struct DiskConfiguration: Sendable {
       throw ConfigurationError("--disk \(text): no socket=PATH")
     }
     guard let name = fields["name"] else { throw ConfigurationError("--disk \(text): no name=NAME") }
-    var format: ImageFormat?
-    if let word = fields["format"] {
-      format = ImageFormat(rawValue: word)
-      guard format != nil else {
-        throw ConfigurationError("--disk \(text): format '\(word)' is not one of \(Self.formats)")
+    func parsed<Value>(
+      _ key: String, as what: String, _ make: (String) -> Value?
+    ) throws(ConfigurationError) -> Value? {
+      guard let word = fields[key] else { return nil }
+      guard let value = make(word) else {
+        throw ConfigurationError("--disk \(text): \(key) '\(word)' is not \(what)")
       }
+      return value
     }
     self.init(
-      name: name, image: image, socket: socket, model: fields["model"] ?? "zero", isReadOnly: isReadOnly,
-      format: format)
+      name: name, image: image, socket: socket, model: fields["model"] ?? "zero",
+      isReadOnly: fields["readonly"] != nil,
+      format: try parsed("format", as: "one of \(Self.formats)", ImageFormat.init(rawValue:)))
+    if let word = try parsed("engine", as: "one of \(Self.engines)", Self.engine) { engine = word.kind }
+    isDirect = fields["direct"] != nil
+    isWriteThrough = fields["writethrough"] != nil
+    queues = try parsed("queues", as: "a number from 1 to \(Limits.queuesMax)", Int.init) ?? queues
     try validate(context: "--disk \(text)")
   }
 
@@ -73,6 +86,10 @@ package struct DiskConfiguration: Sendable {
     let model = try table.string("model")
     let isReadOnly = try table.boolean("readonly")
     let format = try table.parsed("format", as: "one of \(Self.formats)", ImageFormat.init(rawValue:))
+    let engine = try table.parsed("engine", as: "one of \(Self.engines)", Self.engine)
+    let isDirect = try table.boolean("direct")
+    let isWriteThrough = try table.boolean("writethrough")
+    let queues = try table.integer("queues", in: 1...Limits.queuesMax)
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a disk needs 'name'") }
@@ -81,12 +98,23 @@ package struct DiskConfiguration: Sendable {
     self.init(
       name: name, image: image, socket: socket, model: model ?? "zero", isReadOnly: isReadOnly ?? false,
       format: format)
+    self.engine = engine?.kind
+    self.isDirect = isDirect ?? false
+    self.isWriteThrough = isWriteThrough ?? false
+    self.queues = queues ?? self.queues
     do throws(ConfigurationError) {
       try validate(context: "disk '\(name)'")
     } catch {
       let key = !hasValidName ? "name" : !hasValidSocket ? "socket" : "model"
       throw table.error(error.description, key: key)
     }
+  }
+
+  /// The word of `engine=`: `auto` leaves the choice to the file.
+  private struct EngineWord { let kind: EngineKind? }
+
+  private static func engine(_ word: String) -> EngineWord? {
+    word == "auto" ? EngineWord(kind: nil) : EngineKind(rawValue: word).map { EngineWord(kind: $0) }
   }
 
   package func makeModel() throws(DiskModelError) -> (any DiskModel)? { try makeDiskModel(model) }
@@ -104,6 +132,9 @@ package struct DiskConfiguration: Sendable {
           + "the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
       )
     }
+    guard (1...Limits.queuesMax).contains(queues) else {
+      throw ConfigurationError("\(context): queues \(queues) is not a number from 1 to \(Limits.queuesMax)")
+    }
     do throws(DiskModelError) {
       _ = try makeModel()
     } catch {
@@ -118,7 +149,14 @@ package struct DiskConfiguration: Sendable {
   /// A node's name, '-', and the name of one of its disks.
   private static let nameLengthMax = 2 * nodeNameLengthMax + 1
 
-  private static let keys: Set<String> = ["name", "image", "socket", "model", "format"]
+  private static let keys: Set<String> = ["name", "image", "socket", "model", "format", "engine", "queues"]
+
+  private static let switches: Set<String> = ["readonly", "direct", "writethrough"]
+
+  private static let forms =
+    "name=, image=, socket=, model=, format=, engine=, queues=, readonly, direct, writethrough"
+
+  static let engines = (["auto"] + EngineKind.allCases.map(\.rawValue)).joined(separator: ", ")
 
   static let formats = ImageFormat.allCases.map(\.rawValue).joined(separator: ", ")
 
@@ -152,4 +190,15 @@ func isValidName(_ name: String, lengthMax: Int = nodeNameLengthMax) -> Bool {
       default: false
       }
     }
+}
+
+/// The numbers that bound this module.
+enum Limits {
+  /// Queues of one disk.
+  static let queuesMax = 256
+  /// How many are offered to a driver, which uses as many as it has processors, unless told otherwise: a
+  /// queue that is not used costs nothing.
+  static let queuesOffered = 64
+  /// Transfers that a queue's engine gives to the kernel at once.
+  static let engineDepth = 256
 }

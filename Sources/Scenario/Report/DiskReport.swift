@@ -3,7 +3,7 @@ import BlockDevice
 import Simulation
 import Telemetry
 
-/// Numbers of one disk; times in simulated nanoseconds.
+/// Numbers of one disk; times in simulated nanoseconds, or in the host's if there are no simulated ones.
 package struct DiskReport: Equatable, Sendable {
   package var name: String
   package var model: String
@@ -24,9 +24,8 @@ package struct DiskReport: Equatable, Sendable {
     self.model = model
   }
 
-  init(_ device: Device) {
-    self.init(name: device.name, model: device.modelSpecification)
-    let statistics = device.statistics
+  init(name: String, model: String, _ statistics: DeviceStatistics) {
+    self.init(name: name, model: model)
     requests = statistics.requests
     reads = statistics.reads
     writes = statistics.writes

@@ -13,10 +13,10 @@ package struct ServeReport: Equatable, Sendable {
 
   package init(_ service: ServeLoop) { self.init(service.server) }
 
-  init(_ server: DiskServer) {
-    disks = server.disks.map { DiskReport($0.device) }
-    completions = server.log.count
-    digest = server.log.digest
+  init(_ server: any DiskService) {
+    disks = server.reports
+    completions = server.completions
+    digest = server.digest
   }
 
   /// Of no disks.

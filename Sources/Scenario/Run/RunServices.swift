@@ -26,7 +26,7 @@ protocol RunServices: AnyObject {
 /// The controller and the disks on our own loop: disks cost no message.
 final class EmbeddedServices: RunServices {
   private let controller: Controller?
-  private let server: DiskServer
+  private let server: any DiskService
   private var ending: Controller.Ending?
   private let clientLog: ClientLog
 
@@ -41,7 +41,7 @@ final class EmbeddedServices: RunServices {
       diskLog = try ClientLog(path: folder.diskLog)
       controllerLog = try ClientLog(path: folder.controllerLog)
     } catch { throw .system(error) }
-    var timing = Timing.realTime
+    var timing: Timing?
     switch scenario.timeKeeping {
     case .off: controller = nil
     case .infCPU: (timing, controller) = (.infiniteCPU, nil)
@@ -59,8 +59,12 @@ final class EmbeddedServices: RunServices {
       } catch { throw .service(.socket(path, error)) }
     }
     do throws(ServiceError) {
-      server = try DiskServer(
-        disks: disks, timing: timing, registry: registry, loop: loop, report: diskLog.append)
+      if let timing {
+        server = try DiskServer(
+          disks: disks, timing: timing, registry: registry, loop: loop, report: diskLog.append)
+      } else {
+        server = try RealTimeServer(disks: disks, registry: registry, loop: loop, report: diskLog.append)
+      }
     } catch { throw .service(error) }
     controller?.log = controllerLog.append
     controller?.onEnd = { [unowned self] in ending = $0 }
@@ -73,7 +77,7 @@ final class EmbeddedServices: RunServices {
   var hasCrashed: Bool { false }
 
   var progress: (time: SimulationTime, requests: UInt64)? {
-    (controller?.now ?? .zero, server.disks.reduce(0) { $0 + $1.device.statistics.requests })
+    (controller?.now ?? .zero, server.completions)
   }
 
   func finish(loop: EventLoop) throws(RunError) -> (ServeReport, ControllerReport) {

@@ -12,8 +12,6 @@ import VirtioBlock
 
 /// How simulated time is kept, and so when requests complete.
 package enum Timing {
-  /// No simulated time: requests complete as fast as they can.
-  case realTime
   /// The guest's clock moves only by its own reads: requests complete inside the kick, and cost nothing.
   case infiniteCPU
   /// A controller gives turns: requests complete inside the kick without a model, and at the model's time
@@ -21,10 +19,10 @@ package enum Timing {
   case simulated(any SimulationClient)
 }
 
-/// Serves disks over vhost-user. One disk has one client at a time.
+/// Serves disks over vhost-user in simulated time. One disk has one client at a time.
 ///
 /// Everything of a simulation hangs off this value and its loop: order is a property of the structure.
-package final class DiskServer {
+package final class DiskServer: DiskService {
   package let log: CompletionLog
   package private(set) var disks: [ServedDisk] = []
   private let timing: Timing
@@ -41,7 +39,7 @@ package final class DiskServer {
     self.timing = timing
     log = CompletionLog()
     switch timing {
-    case .realTime, .infiniteCPU: clock = StandingClock()
+    case .infiniteCPU: clock = StandingClock()
     case .simulated(let client): clock = client
     }
     for (index, configuration) in configurations.enumerated() {
@@ -76,6 +74,14 @@ package final class DiskServer {
   /// Flushes and closes every image; a line for each that could not be.
   package func close() -> [String] { disks.compactMap { $0.close() } }
 
+  package var reports: [DiskReport] {
+    disks.map { DiskReport(name: $0.device.name, model: $0.device.modelSpecification, $0.device.statistics) }
+  }
+
+  package var completions: UInt64 { log.count }
+
+  package var digest: String { log.digest }
+
   private func takeTurn() {
     let now = clock.now
     isHoldingTurn = true
@@ -100,16 +106,14 @@ extension Timing {
 
   fileprivate var name: String {
     switch self {
-    case .realTime: "real time"
     case .infiniteCPU: "inf-cpu"
     case .simulated: "external time travel"
     }
   }
 
-  /// In band only under time travel: descriptors have no order, but they are far cheaper.
+  /// In band: descriptors have no order.
   fileprivate var sessionOptions: SessionOptions {
     switch self {
-    case .realTime: SessionOptions(inBand: false)
     case .infiniteCPU: SessionOptions(inBand: true, callReply: .afterKickReply)
     case .simulated: SessionOptions(inBand: true, callReply: .beforeKickReply)
     }
@@ -122,6 +126,7 @@ package enum ServiceError: Error, CustomStringConvertible {
   case image(DiskImageError)
   /// The socket of this disk.
   case socket(String, LinuxError)
+  case system(LinuxError)
   /// The controller at this path.
   case controller(String, TimeTravelError)
 
@@ -129,6 +134,7 @@ package enum ServiceError: Error, CustomStringConvertible {
     switch self {
     case .configuration(let error): error.description
     case .image(let error): error.description
+    case .system(let error): "cannot \(error)"
     case .socket(let path, let error): describeSocketFailure(path, error)
     case .controller(let path, let error): "no controller at '\(path)': \(error)"
     }

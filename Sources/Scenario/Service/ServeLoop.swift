@@ -14,7 +14,7 @@ package enum TimeTravelMode: Sendable {
 
 /// Serves disks until the controller ends the simulation, or a signal comes.
 package final class ServeLoop {
-  package let server: DiskServer
+  package let server: any DiskService
   private let loop: EventLoop
   private let client: Client?
   private var failure: TimeTravelError?
@@ -27,20 +27,27 @@ package final class ServeLoop {
     disks: [DiskConfiguration], mode: TimeTravelMode, loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.loop = loop
-    let timing: Timing
-    switch mode {
-    case .off: (timing, client) = (.realTime, nil)
-    case .infiniteCPU: (timing, client) = (.infiniteCPU, nil)
-    case .external(let controller, let identifier):
-      do throws(TimeTravelError) {
-        let client = try Client(controllerPath: controller, identifier: identifier, loop: loop)
-        (timing, self.client) = (.simulated(client), client)
-      } catch { throw .controller(controller, error) }
-    }
-    server = try DiskServer(
-      disks: disks, timing: timing, registry: FileRegistry(), loop: loop,
-      report: { [held] in held.append($0) })
     self.report = report
+    let registry = FileRegistry()
+    let hold: (String) -> Void = { [held] in held.append($0) }
+    switch mode {
+    case .off:
+      client = nil
+      server = try RealTimeServer(disks: disks, registry: registry, loop: loop, report: hold)
+      return
+    case .infiniteCPU:
+      client = nil
+      server = try DiskServer(
+        disks: disks, timing: .infiniteCPU, registry: registry, loop: loop, report: hold)
+    case .external(let controller, let identifier):
+      let client: Client
+      do throws(TimeTravelError) {
+        client = try Client(controllerPath: controller, identifier: identifier, loop: loop)
+      } catch { throw .controller(controller, error) }
+      self.client = client
+      server = try DiskServer(
+        disks: disks, timing: .simulated(client), registry: registry, loop: loop, report: hold)
+    }
     client?.onFailure = { [unowned self] error in failure = error }
   }
 

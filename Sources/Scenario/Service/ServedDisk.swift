@@ -1,9 +1,8 @@
-// One disk and whoever uses it.
+// One disk in simulated time, and whoever uses it.
 package import BlockDevice
 import BlockIO
 import DiskImage
 import DiskModel
-import Glibc
 import Linux
 import Simulation
 import Telemetry
@@ -15,15 +14,7 @@ package final class ServedDisk {
   package let configuration: DiskConfiguration
   package let device: Device
   let backend: VirtioBlockBackend
-  /// Called when no call of this disk waits for its reply any more.
-  var onCallsSettled: (() -> Void)?
-
-  private let options: SessionOptions
-  private let listener: UnixListener
-  private var listenerToken: EventLoop.Token?
-  private let loop: EventLoop
-  private let report: (String) -> Void
-  private var session: Session?
+  private let socket: DiskSocket
 
   init(
     _ configuration: DiskConfiguration, identifier: UInt32, model: (any DiskModel)?, clock: any Clock,
@@ -31,41 +22,41 @@ package final class ServedDisk {
     report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.configuration = configuration
-    self.options = options
-    self.loop = loop
-    self.report = report
-    let image: any DiskImage
-    do throws(DiskImageError) {
-      image = try openImage(
-        path: configuration.image,
-        options: ImageOptions(format: configuration.format, readOnly: configuration.isReadOnly),
-        registry: registry)
-    } catch { throw .image(error) }
-    for warning in image.warnings { report("disk '\(configuration.name)': \(warning)") }
-    do throws(LinuxError) {
-      listener = try UnixListener(path: configuration.socket)
-    } catch { throw .socket(configuration.socket, error) }
-    device = Device(name: configuration.name, identifier: identifier, image: image, model: model, log: log)
+    let image = try configuration.open(registry: registry, report: report)
+    let device = Device(
+      name: configuration.name, identifier: identifier, image: image, model: model, log: log)
     device.log = report
-    backend = VirtioBlockBackend(device: device, clock: clock)
+    let backend = VirtioBlockBackend(device: device, clock: clock)
+    let name = configuration.name
     do throws(LinuxError) {
-      listenerToken = try loop.add(listener.descriptor.rawValue) { [unowned self] in acceptAll() }
+      socket = try DiskSocket(
+        try UnixListener(path: configuration.socket), name: name, loop: loop, report: report
+      ) { (socket) throws(VhostUserError) in
+        let session = try Session(socket: socket, loop: loop, backend: backend, options: options) { line in
+          report("disk '\(name)': \(line)")
+        }
+        backend.attach(session)
+        return session
+      }
     } catch { throw .socket(configuration.socket, error) }
-    backend.onSessionEnd = { [unowned self] _ in
-      session = nil
-      onCallsSettled?()
-    }
+    self.device = device
+    self.backend = backend
+    backend.onSessionEnd = { [unowned socket] _ in socket.sessionEnded() }
   }
 
-  deinit { if let listenerToken { loop.remove(listenerToken) } }
+  /// Called when no call of this disk waits for its reply any more.
+  var onCallsSettled: (() -> Void)? {
+    get { socket.onCallsSettled }
+    set { socket.onCallsSettled = newValue }
+  }
 
-  var isConnected: Bool { session != nil }
+  var isConnected: Bool { socket.session != nil }
 
-  var callsAwaitingReply: Int { session?.callsAwaitingReply ?? 0 }
+  var callsAwaitingReply: Int { socket.session?.callsAwaitingReply ?? 0 }
 
   /// Ends the session, closes the image; a line if something written may be lost.
   func close() -> String? {
-    session?.end()
+    socket.session?.end()
     do throws(DiskImageError) {
       try device.image.close()
       return nil
@@ -73,40 +64,19 @@ package final class ServedDisk {
       return "disk '\(configuration.name)': \(error)"
     }
   }
-
-  private func acceptAll() {
-    do throws(LinuxError) {
-      while let socket = try listener.accept() { begin(socket) }
-    } catch {
-      report("disk '\(configuration.name)': \(error)")
-    }
-  }
-
-  private func begin(_ socket: consuming UnixSocket) {
-    guard session == nil else {
-      return report("disk '\(configuration.name)': a second client was turned away: one at a time")
-    }
-    let name = configuration.name
-    do throws(VhostUserError) {
-      let session = try Session(socket: socket, loop: loop, backend: backend, options: options) {
-        [report] line in report("disk '\(name)': \(line)")
-      }
-      session.onCallsSettled = { [unowned self] in onCallsSettled?() }
-      backend.attach(session)
-      self.session = session
-    } catch {
-      report("disk '\(name)': \(error)")
-    }
-  }
 }
 
-/// A socket path that cannot be listened on: what to do about it.
-func describeSocketFailure(_ path: String, _ error: LinuxError) -> String {
-  switch error.code {
-  case EADDRINUSE: "socket '\(path)' is taken: another process listens there, or it is no socket"
-  case ENAMETOOLONG:
-    "socket path '\(path)' has \(path.utf8.count) bytes; "
-      + "the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
-  default: "cannot listen: \(error)"
+extension DiskConfiguration {
+  /// Opens the image, and says what its user ought to know.
+  func open(
+    registry: FileRegistry, report: (String) -> Void
+  ) throws(ServiceError) -> any DiskImage {
+    let opened: any DiskImage
+    do throws(DiskImageError) {
+      opened = try openImage(
+        path: image, options: ImageOptions(format: format, readOnly: isReadOnly), registry: registry)
+    } catch { throw .image(error) }
+    for warning in opened.warnings { report("disk '\(name)': \(warning)") }
+    return opened
   }
 }

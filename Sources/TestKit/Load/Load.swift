@@ -64,7 +64,9 @@ package struct Load: Sendable {
     } catch { throw .linux(error) }
     try client.stop()
     var results: [Result] = []
-    for (_, outcome) in outcomes.withLock({ $0 }).sorted(by: { $0.0 < $1.0 }) { results.append(try outcome.get()) }
+    for (_, outcome) in outcomes.withLock({ $0 }).sorted(by: { $0.0 < $1.0 }) {
+      results.append(try outcome.get())
+    }
     return results
   }
 }

@@ -152,7 +152,9 @@ private struct Link {
 
   func askNumber(_ request: FrontEndRequest) throws(LoadError) -> UInt64 {
     let bytes = try ask(request)
-    guard bytes.count == 8 else { throw .protocolViolation("\(request) was answered by \(bytes.count) bytes") }
+    guard bytes.count == 8 else {
+      throw .protocolViolation("\(request) was answered by \(bytes.count) bytes")
+    }
     return bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
   }
 
@@ -170,7 +172,10 @@ private struct Link {
     var bytes = [UInt8](repeating: 0, count: count)
     var done = 0
     while done < count {
-      let part = bytes.withUnsafeMutableBytes { recv(socket, $0.baseAddress! + done, count - done, 0) }
+      let part = bytes.withUnsafeMutableBytes {
+        let rest = UnsafeMutableRawBufferPointer(rebasing: $0[done...])
+        return recv(socket, rest.baseAddress, rest.count, 0)
+      }
       guard part > 0 else {
         throw part == 0
           ? .protocolViolation("the back-end closed the connection") : .linux(LinuxError("recv", "back-end"))

@@ -114,7 +114,9 @@ final class LoadQueue {
     let entry = base + layout.used + 4 + 8 * (Int(nextUsed) & (layout.size - 1))
     let slot = Int(CLinux_load32(entry)) / 3
     nextUsed &+= 1
-    guard slot < depth else { throw .protocolViolation("the back-end used head \(slot * 3), which we never gave") }
+    guard slot < depth else {
+      throw .protocolViolation("the back-end used head \(slot * 3), which we never gave")
+    }
     let status = headers.load(fromByteOffset: 32 * slot + 16, as: UInt8.self)
     guard status == 0 else {
       throw .status(status, sector: headers.load(fromByteOffset: 32 * slot + 8, as: UInt64.self))

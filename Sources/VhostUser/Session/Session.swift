@@ -102,6 +102,12 @@ package final class Session {
     finish(reason.map(Ending.failed) ?? .orderly)
   }
 
+  /// Ends the session now; not from inside a handler of its own.
+  package func close() {
+    finish(.orderly)
+    tearDownIfEnded()
+  }
+
   /// Notes the end; the handler that runs, or else the doorbell, will carry it out.
   func finish(_ ending: Ending) {
     guard self.ending == nil else { return }

@@ -9,9 +9,9 @@ struct BenchBlockCommand: ParsableCommand {
     commandName: "block",
     abstract: "Load a vhost-user-blk socket, ours or anybody's, and say how fast it is.",
     discussion: """
-      A front-end without a guest: it has rings and buffers of its own in shared memory, kicks and waits to be \
-      called as a guest does, and keeps as many requests under way as it is told. What it writes destroys what \
-      the disk holds. bench/run.sh block drives it against ttblk and qemu-storage-daemon.
+      A front-end without a guest: it has rings and buffers of its own in shared memory, kicks and waits \
+      to be called as a guest does, and keeps as many requests under way as it is told. What it writes \
+      destroys what the disk holds. bench/run.sh block drives it against ttblk and qemu-storage-daemon.
       """)
 
   @Argument(help: "Where the back-end listens.", completion: .file())
@@ -90,8 +90,8 @@ struct BenchBlockCommand: ParsableCommand {
     } else {
       announce(
         "\(UInt64(rate)) requests a second, \(ByteText.short(UInt64(rate * Double(size.bytes))))/s, mean "
-          + "\(worst { $0.mean } / 1000) us, p99 \(worst { $0.percentile(99) } / 1000) us; \(requests) requests, "
-          + "\(kicks) kicks, \(waits) waits")
+          + "\(worst { $0.mean } / 1000) us, p99 \(worst { $0.percentile(99) } / 1000) us; "
+          + "\(requests) requests, \(kicks) kicks, \(waits) waits")
     }
   }
 }

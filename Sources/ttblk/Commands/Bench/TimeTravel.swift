@@ -57,5 +57,6 @@ struct BenchTimeTravelCommand: ParsableCommand {
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measure.", subcommands: [BenchTimeTravelCommand.self, BenchBlockCommand.self])
+    commandName: "bench", abstract: "Measure.",
+    subcommands: [BenchTimeTravelCommand.self, BenchBlockCommand.self])
 }

@@ -1,0 +1,137 @@
+// One disk in real time, and whoever uses it.
+import BlockDevice
+import BlockIO
+import DiskImage
+import Linux
+import VhostUser
+import VirtioBlock
+
+/// A disk whose rings have threads of their own, and end with the client.
+final class RealTimeDisk {
+  let configuration: DiskConfiguration
+  let device: SharedDevice
+  /// What moves the bytes, and why that.
+  let engine: EngineKind
+
+  private let backend: SharedDiskBackend
+  private let socket: DiskSocket
+  private let threads: QueueThreads
+
+  /// - Parameters:
+  ///   - mailbox: of the loop's thread.
+  ///   - report: takes one line, on any thread.
+  init(
+    _ configuration: DiskConfiguration, registry: FileRegistry, loop: EventLoop, mailbox: Mailbox,
+    report: @escaping @Sendable (String) -> Void
+  ) throws(ServiceError) {
+    self.configuration = configuration
+    let name = configuration.name
+    let image = try configuration.open(registry: registry, report: report)
+    engine = try configuration.prepare(image)
+    let device = SharedDevice(name: name, image: image)
+    device.log = report
+    self.device = device
+    let kind = engine
+    let threads = QueueThreads(device, report: report) { () throws(BlockIOError) in
+      try makeQueuedEngine(kind, depth: Limits.engineDepth)
+    }
+    let backend = SharedDiskBackend(
+      device: device, queueCount: configuration.queues, isCached: !configuration.isWriteThrough,
+      makeHome: threads.home)
+    self.threads = threads
+    self.backend = backend
+    do throws(LinuxError) {
+      socket = try DiskSocket(
+        try UnixListener(path: configuration.socket), name: name, loop: loop, report: report
+      ) { (socket) throws(VhostUserError) in
+        let session = try Session(
+          socket: socket, loop: loop, backend: backend, options: SessionOptions(inBand: false)
+        ) { line in report("disk '\(name)': \(line)") }
+        backend.attach(session)
+        return session
+      }
+    } catch { throw .socket(configuration.socket, error) }
+    backend.onSessionEnd = { [unowned self] _ in
+      threads.end()
+      socket.sessionEnded()
+    }
+    // SAFETY: the letter is read by the loop's thread, which owns the backend, as long as this object lives.
+    nonisolated(unsafe) weak let disk = self
+    device.onLimitsChange = {
+      mailbox.post {
+        report("disk '\(name)': the host does not take space back: discarding is no longer offered")
+        disk?.backend.configurationChanged()
+      }
+    }
+  }
+
+  var isConnected: Bool { socket.session != nil }
+
+  var statistics: DeviceStatistics { threads.statistics }
+
+  /// Looks whether the image has become longer or shorter, and tells the driver.
+  func refreshSize() throws(DiskImageError) {
+    if try device.refreshSize() { backend.configurationChanged() }
+  }
+
+  /// Ends the session, closes the image; a line if something written may be lost.
+  func close() -> String? {
+    backend.session?.close()
+    threads.end()
+    do throws(DiskImageError) {
+      try device.close()
+      return nil
+    } catch {
+      return "disk '\(configuration.name)': \(error)"
+    }
+  }
+}
+
+/// The threads of a disk's rings, each made when its ring first has a client.
+final class QueueThreads {
+  private let device: SharedDevice
+  private let report: @Sendable (String) -> Void
+  private let makeEngine: () throws(BlockIOError) -> any QueuedEngine
+  private var threads: [Int: QueueThread] = [:]
+
+  init(
+    _ device: SharedDevice, report: @escaping @Sendable (String) -> Void,
+    makeEngine: @escaping () throws(BlockIOError) -> any QueuedEngine
+  ) {
+    self.device = device
+    self.report = report
+    self.makeEngine = makeEngine
+  }
+
+  func home(of index: Int) -> any RingHome {
+    if let thread = threads[index] { return thread }
+    let thread = QueueThread(
+      device: device, name: "\(device.name) \(index)", makeEngine: makeEngine, report: report)
+    threads[index] = thread
+    return thread
+  }
+
+  /// Ends all threads; their rings have been stopped.
+  func end() { for thread in threads.values { thread.end() } }
+
+  var statistics: DeviceStatistics {
+    threads.values.reduce(into: DeviceStatistics()) { $0.add($1.statistics) }
+  }
+}
+
+extension DiskConfiguration {
+  /// Sets the files up as the configuration has it.
+  /// - Returns: which engine moves the bytes.
+  func prepare(_ image: any DiskImage) throws(ServiceError) -> EngineKind {
+    do throws(BlockIOError) {
+      if isDirect { for file in image.files { try file.useDirect() } }
+      if let engine {
+        // Now rather than with the first client.
+        _ = try makeQueuedEngine(engine, depth: 1)
+        return engine
+      }
+    } catch { throw .image(.file(error)) }
+    guard let file = image.files.first else { return .synchronous }
+    return chooseEngine(for: file).kind
+  }
+}

@@ -1,0 +1,65 @@
+// Disks and their clients in real time.
+import BlockDevice
+package import BlockIO
+package import Linux
+
+/// Serves disks over vhost-user, each ring on a thread of its own.
+package final class RealTimeServer: DiskService {
+  private let disks: [RealTimeDisk]
+  private let loop: EventLoop
+  private let mailboxToken: EventLoop.Token
+
+  /// Opens every image and listens on every socket; what was opened is closed again if one of them fails.
+  /// - Parameter report: takes one line, on the loop's thread, for each thing that goes wrong later.
+  package init(
+    disks configurations: [DiskConfiguration], registry: FileRegistry, loop: EventLoop,
+    report: @escaping (String) -> Void
+  ) throws(ServiceError) {
+    self.loop = loop
+    let mailbox: Mailbox
+    do throws(LinuxError) {
+      let made = try Mailbox()
+      mailboxToken = try loop.add(made.descriptor) { made.drain() }
+      mailbox = made
+    } catch { throw .system(error) }
+    // SAFETY: letters are read by the loop's thread, whose the closure is.
+    nonisolated(unsafe) let report = report
+    var disks: [RealTimeDisk] = []
+    do throws(ServiceError) {
+      for configuration in configurations {
+        guard configuration.model == "zero" else {
+          throw .configuration(
+            ConfigurationError(
+              "disk '\(configuration.name)': model \(configuration.model) needs external time travel: "
+                + "real time has nobody to charge it to; use model=zero"))
+        }
+        disks.append(
+          try RealTimeDisk(configuration, registry: registry, loop: loop, mailbox: mailbox) { line in
+            mailbox.post { report(line) }
+          })
+      }
+    } catch {
+      loop.remove(mailboxToken)
+      throw error
+    }
+    self.disks = disks
+  }
+
+  deinit { loop.remove(mailboxToken) }
+
+  package var isBusy: Bool { disks.contains { $0.isConnected } }
+
+  /// In real time nobody waits for a client that has gone.
+  package var hasLostClient: Bool { false }
+
+  package func close() -> [String] { disks.compactMap { $0.close() } }
+
+  package var reports: [DiskReport] {
+    disks.map { DiskReport(name: $0.configuration.name, model: "zero", $0.statistics) }
+  }
+
+  package var completions: UInt64 { disks.reduce(0) { $0 + $1.statistics.requests } }
+
+  /// In real time the order of completions is the host's, and says nothing.
+  package var digest: String { "none" }
+}

@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+"""Times ttblk serve beside qemu-storage-daemon: block.py TTBLK [--disk DIR] [--memory DIR] [--gibibytes N]
+[--rounds N] [--milliseconds N] [--out DIR] [TABLE]...
+
+Tables: raw, cow, touch, fio, queues, idle. One front-end (ttblk bench block) loads one back-end at a time; in each
+row ours and each engine of the peer's take turns, every time in a new process on a file of the same contents, and the
+medians are compared: ours against the best of the peer's engines. Processor time is that of the back-end's process.
+Writes what it measured to DIR/block.csv, and a plot beside it where there is gnuplot.
+"""
+import argparse, csv, json, os, shutil, signal, statistics, subprocess, sys, time
+
+parser = argparse.ArgumentParser()
+parser.add_argument("ttblk")
+parser.add_argument("--disk", default="/var/tmp")
+parser.add_argument("--memory", default="/dev/shm")
+parser.add_argument("--gibibytes", type=int, default=1)
+parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--milliseconds", type=int, default=1000)
+parser.add_argument("--out", default="bench/out")
+parser.add_argument("tables", nargs="*")
+options = parser.parse_args()
+size = options.gibibytes << 30
+ticks = os.sysconf("SC_CLK_TCK")
+loads = [  # name, pattern, bytes, depth
+    ("4 KiB random read, depth 1", "randread", 4096, 1),
+    ("4 KiB random read, depth 32", "randread", 4096, 32),
+    ("4 KiB random write, depth 1", "randwrite", 4096, 1),
+    ("4 KiB random write, depth 32", "randwrite", 4096, 32),
+    ("128 KiB sequential read, depth 8", "read", 131072, 8),
+    ("128 KiB sequential write, depth 8", "write", 131072, 8),
+]
+media = ["ext4 O_DIRECT", "ext4 cached", "tmpfs"]
+
+
+class Backend:
+    """A process that serves one disk; gone at the end of a with block."""
+
+    def __init__(self, command, socket):
+        self.socket = socket
+        if os.path.exists(socket):
+            os.unlink(socket)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 20
+        while not os.path.exists(socket):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"{command[0]} does not listen: {self.process.stderr.read().decode()}")
+            time.sleep(0.02)
+        time.sleep(0.1)
+
+    def processor(self):
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / ticks
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+
+def ours(image, format, direct, socket, more=""):
+    disk = f"name=d,image={image},socket={socket},format={format}" + (",direct" if direct else "") + more
+    return [options.ttblk, "serve", "--disk", disk]
+
+
+def peers(image, format, direct, engine, socket):
+    cache = "on" if direct else "off"
+    file = f"driver=file,filename={image},node-name=f,aio={engine},cache.direct={cache}"
+    command = ["qemu-storage-daemon", "--object", "iothread,id=t", "--blockdev", file]
+    node = "f"
+    if format != "raw":
+        command += ["--blockdev", f"driver={format},file=f,node-name=q,cache.direct={cache}"]
+        node = "q"
+    return command + [
+        "--export", f"type=vhost-user-blk,id=e,node-name={node},addr.type=unix,addr.path={socket},writable=on,"
+        "num-queues=2,iothread=t"]
+
+
+def load(backend, pattern, block, depth, queues=1, touch=None):
+    """(requests a second, microseconds of the back-end's processor time for each)."""
+    command = [options.ttblk, "bench", "block", backend.socket, "--pattern", pattern, "--size", str(block), "--depth",
+               str(depth), "--queues", str(queues), "--milliseconds", str(options.milliseconds), "--json"]
+    if touch:
+        command += ["--touch-once", str(touch)]
+    before = backend.processor()
+    result = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    spent = backend.processor() - before
+    # What came before the measured part costs, too: an eleventh of all.
+    requests = result["requests"] * (1 if touch else 1.1)
+    return result["requestsPerSecond"], spent * 1e6 / max(1, requests)
+
+
+def median(values):
+    return statistics.median(values)
+
+
+records = []
+
+
+def compare(table, name, contestants, run):
+    """Lets contestants take turns; prints ours against the best of the others."""
+    rates = {who: [] for who, _ in contestants}
+    costs = {who: [] for who, _ in contestants}
+    for _ in range(options.rounds):
+        for who, prepare in contestants:
+            command, socket = prepare()
+            with Backend(command, socket) as backend:
+                rate, cost = run(backend)
+            rates[who].append(rate)
+            costs[who].append(cost)
+    for who, _ in contestants:
+        records.append([table, name, who, median(rates[who]), min(rates[who]), max(rates[who]), median(costs[who])])
+    best = max((who for who in rates if who != "ttblk"), key=lambda who: median(rates[who]))
+    rate, cost = median(rates["ttblk"]) / median(rates[best]), median(costs["ttblk"]) / median(costs[best])
+    print(f"| {name} | {median(rates['ttblk']):,.0f} ({min(rates['ttblk']):,.0f} to {max(rates['ttblk']):,.0f}) "
+          f"| {median(rates[best]):,.0f} ({min(rates[best]):,.0f} to {max(rates[best]):,.0f}), {best} "
+          f"| {rate:.2f} | {median(costs['ttblk']):.1f}; {median(costs[best]):.1f} | {cost:.2f} |", flush=True)
+    return rate, cost
+
+
+def folder_of(medium):
+    path = os.path.join(options.memory if medium == "tmpfs" else options.disk, "ttblk-bench-block")
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def make_base(folder):
+    """Random bytes: no file system and no format can leave any of them out."""
+    path = folder + "/base.img"
+    if not os.path.exists(path) or os.path.getsize(path) != size:
+        with open(path, "wb") as file:
+            for _ in range(size >> 20):
+                file.write(os.urandom(1 << 20))
+            os.fsync(file.fileno())
+    os.utime(path, (1700000000, 1700000000))
+    return path
+
+
+def engines(medium):
+    return ["io_uring", "native", "threads"] if medium == "ext4 O_DIRECT" else ["io_uring", "threads"]
+
+
+def heading(title):
+    print(f"\n{title}\n\n| load | ours, requests a second | qemu-storage-daemon's best | times | us a request | ratio |\n"
+          "|---|---|---|---|---|---|", flush=True)
+
+
+def summary(ratios):
+    rates, costs = [rate for rate, _ in ratios], [cost for _, cost in ratios]
+    print(f"\n{len(rates)} rows: times {min(rates):.2f} to {max(rates):.2f}, median {median(rates):.2f}; "
+          f"processor {min(costs):.2f} to {max(costs):.2f}, median {median(costs):.2f}", flush=True)
+
+
+def fill(command, socket):
+    """Writes every other 128 KiB of the first half: an overlay that is neither empty nor full."""
+    with Backend(command, socket) as backend:
+        subprocess.run([options.ttblk, "bench", "block", socket, "--pattern", "write", "--size", "131072", "--depth",
+                        "8", "--touch-once", str(size // 131072 // 2)], check=True, capture_output=True)
+
+
+def rows(table):
+    ratios = []
+    for medium in media:
+        folder = folder_of(medium)
+        base, direct = make_base(folder), medium == "ext4 O_DIRECT"
+        if table == "raw":
+            images = {"ttblk": base, "peer": base}
+            formats = {"ttblk": "raw", "peer": "raw"}
+        else:
+            images = {"ttblk": folder + "/o.cow", "peer": folder + "/o.qcow2"}
+            formats = {"ttblk": "uml-cow", "peer": "qcow2"}
+            make_overlays(base, images["ttblk"], images["peer"])
+            fill(ours(images["ttblk"], "uml-cow", direct, folder + "/s"), folder + "/s")
+            fill(peers(images["peer"], "qcow2", direct, "threads", folder + "/s"), folder + "/s")
+        heading(f"{'Raw' if table == 'raw' else 'Half-filled overlay (UML COW; qcow2)'}, {medium}")
+        for name, pattern, block, depth in loads:
+            contestants = [("ttblk", lambda: (ours(images["ttblk"], formats["ttblk"], direct, folder + "/s"),
+                                              folder + "/s"))]
+            for engine in engines(medium):
+                contestants.append((engine, lambda engine=engine: (
+                    peers(images["peer"], formats["peer"], direct, engine, folder + "/s"), folder + "/s")))
+            ratios.append(compare(f"{table} {medium}", name, contestants,
+                                  lambda backend: load(backend, pattern, block, depth)))
+        if table != "raw":
+            os.unlink(images["ttblk"])
+            os.unlink(images["peer"])
+    summary(ratios)
+
+
+def make_overlays(base, cow, qcow2):
+    for path in (cow, qcow2):
+        if os.path.exists(path):
+            os.unlink(path)
+    subprocess.run([options.ttblk, "image", "create", cow, "--backing", base], check=True, capture_output=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", qcow2], check=True)
+
+
+def touch():
+    """Every write is the first one to its page or cluster, of an overlay that was just made."""
+    folder = folder_of("ext4 O_DIRECT")
+    base, socket = make_base(folder), folder + "/s"
+    cow, qcow2 = folder + "/o.cow", folder + "/o.qcow2"
+    heading("First touch: new overlay, raw base, ext4 O_DIRECT")
+
+    def fresh(command):
+        make_overlays(base, cow, qcow2)
+        os.sync()
+        return command, socket
+
+    contestants = [("ttblk", lambda: fresh(ours(cow, "uml-cow", True, socket)))]
+    for engine in engines("ext4 O_DIRECT"):
+        contestants.append((engine, lambda engine=engine: fresh(peers(qcow2, "qcow2", True, engine, socket))))
+    compare("touch", "4 KiB random write, depth 32", contestants,
+            lambda backend: load(backend, "randwrite", 4096, 32, touch=min(60000, size // 4096)))
+    for path in (cow, qcow2):
+        os.unlink(path)
+
+
+def fio():
+    """What fio gets from the file itself, with the same engine and depth."""
+    folder = folder_of("ext4 O_DIRECT")
+    base, socket = make_base(folder), folder + "/s"
+    print("\nAgainst fio on the file itself, ext4 O_DIRECT, io_uring\n\n| load | ours | fio | ratio |\n|---|---|---|---|")
+    for name, pattern, block, depth in loads:
+        mine, its = [], []
+        for _ in range(options.rounds):
+            with Backend(ours(base, "raw", True, socket, ",engine=io_uring"), socket) as backend:
+                mine.append(load(backend, pattern, block, depth)[0])
+            command = ["fio", "--name=x", f"--filename={base}", f"--rw={pattern}", f"--bs={block}", f"--iodepth={depth}",
+                       "--ioengine=io_uring", "--direct=1", f"--runtime={options.milliseconds}ms", "--time_based",
+                       "--output-format=json", "--norandommap", "--randrepeat=0"]
+            job = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["jobs"][0]
+            its.append(job["read"]["iops"] + job["write"]["iops"])
+        records.append(["fio", name, "ttblk", median(mine), min(mine), max(mine), 0])
+        records.append(["fio", name, "fio", median(its), min(its), max(its), 0])
+        print(f"| {name} | {median(mine):,.0f} ({min(mine):,.0f} to {max(mine):,.0f}) "
+              f"| {median(its):,.0f} ({min(its):,.0f} to {max(its):,.0f}) | {median(mine) / median(its):.2f} |", flush=True)
+
+
+def queues():
+    folder = folder_of("tmpfs")
+    base, socket = make_base(folder), folder + "/s"
+    rates = {1: [], 2: []}
+    for _ in range(options.rounds):
+        for count in rates:
+            with Backend(ours(base, "raw", False, socket), socket) as backend:
+                rates[count].append(load(backend, "randread", 4096, 32, queues=count)[0])
+    one, two = median(rates[1]), median(rates[2])
+    records.append(["queues", "1", "ttblk", one, min(rates[1]), max(rates[1]), 0])
+    records.append(["queues", "2", "ttblk", two, min(rates[2]), max(rates[2]), 0])
+    print(f"\nTwo queues, tmpfs, 4 KiB random read, depth 32: {two:,.0f} a second, one queue {one:,.0f}: "
+          f"{two / one:.2f} times (the front-end's threads share the {os.cpu_count()} processors)", flush=True)
+
+
+def idle():
+    """A thousand disks that nobody uses, and wake-ups of one whose client does nothing."""
+    folder = folder_of("tmpfs")
+    count = 1000
+    base = folder + "/idle.img"
+    with open(base, "wb") as file:
+        file.truncate(1 << 30)
+    with open(folder + "/idle.toml", "w") as file:
+        for index in range(count):
+            cow = f"{folder}/idle{index}.cow"
+            if not os.path.exists(cow):
+                subprocess.run([options.ttblk, "image", "create", cow, "--backing", base], check=True,
+                               capture_output=True)
+            file.write(f'[[disk]]\nname = "d{index}"\nimage = "{cow}"\nsocket = "{folder}/i{index}"\n')
+    process = subprocess.Popen(["prlimit", "--nofile=8192", options.ttblk, "serve", "--config", folder + "/idle.toml"],
+                               stdout=subprocess.PIPE)
+    process.stdout.readline()
+    with open(f"/proc/{process.pid}/status") as file:
+        lines = file.read().split("\n")
+
+    def field(name):
+        return int(next(line for line in lines if line.startswith(name)).split()[1])
+
+    descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))
+    before = field("voluntary_ctxt_switches")
+    time.sleep(2)
+    with open(f"/proc/{process.pid}/status") as file:
+        lines = file.read().split("\n")
+    print(f"\n{count} idle disks: {field('VmRSS') / 1024:.0f} MiB, {descriptors / count:.2f} descriptors each, "
+          f"{field('voluntary_ctxt_switches') - before} wake-ups in 2 s", flush=True)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    for name in os.listdir(folder):
+        if name.startswith("idle") or (name.startswith("i") and name[1:].isdigit()):
+            os.unlink(folder + "/" + name)
+
+
+def plot():
+    os.makedirs(options.out, exist_ok=True)
+    path = options.out + "/block.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["table", "load", "who", "requests a second", "least", "most", "us a request"])
+        writer.writerows(records)
+    print(f"\n{path}")
+    if not shutil.which("gnuplot"):
+        return
+    best = {}
+    for table, name, who, rate, *_ in records:
+        if table.startswith(("raw", "cow")):
+            row = best.setdefault((table, name), {"ttblk": 0, "peer": 0})
+            key = "ttblk" if who == "ttblk" else "peer"
+            row[key] = max(row[key], rate)
+    if not best:
+        return
+    lines = "".join(f'"{table}, {name}" {row["ttblk"]} {row["peer"]}\n' for (table, name), row in best.items())
+    script = f"""set terminal pngcairo size 1200,900; set output '{options.out}/block.png'
+set style data histogram; set style histogram clustered gap 1; set style fill solid 0.8; set logscale y
+set xtics rotate by 60 right font ',8'; set ylabel 'requests a second'; set bmargin 18; set grid y
+$data << EOD
+{lines}EOD
+plot $data using 2:xtic(1) title 'ttblk', '' using 3 title 'qemu-storage-daemon, best engine'
+"""
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+    print(f"{options.out}/block.png")
+
+
+tables = {"raw": lambda: rows("raw"), "cow": lambda: rows("cow"), "touch": touch, "fio": fio, "queues": queues,
+          "idle": idle}
+try:
+    for name in options.tables or tables:
+        tables[name]()
+    plot()
+finally:
+    for medium in media:
+        shutil.rmtree(folder_of(medium), ignore_errors=True)
