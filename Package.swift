@@ -56,6 +56,7 @@ let package = Package(
     module("VhostUser", ["Linux", "CLinux"]),
     module("BlockDevice", ["DiskImage", "BlockIO", "Linux", "DiskModel", "Simulation", "Telemetry"]),
     module("VirtioBlock", ["VhostUser", "BlockDevice", "Simulation"]),
+    module("NBD", ["Linux", "CLinux", "BlockDevice", "BlockIO", "DiskImage", "Simulation"]),
     module(
       "Scenario",
       [
@@ -75,6 +76,7 @@ let package = Package(
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
     .target(name: "SingleStep", path: "Tests/SingleStep"),
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation", "SingleStep"]),
+    tests("NBDTests", ["NBD", "BlockDevice", "DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("CommandTests", ["ttblk", "Linux", "Simulation"]),
     tests("LinuxTests", ["Linux", "CLinux"]),
     tests("SimulationTests", ["Simulation"]),
