@@ -178,8 +178,9 @@ package enum Limits {
   static let planStepMax: UInt64 = 1 << 44
   static let planSegmentsFew = 16
   static let planSegmentsMany = 16384
-  /// How many bytes are copied by one read: fewer than a processor's own cache has.
-  static let copyBytesPerStep = 256 << 10
+  /// How many bytes are copied by one read: enough for a disk to be busy with when they are written past the
+  /// page cache, and for threads that wake each other.
+  static let copyBytesPerStep = 1 << 20
   /// How many reads may be ahead of the writes that they are for.
   static let copyStepsUnderWay = 4
   /// Pieces of a file that are shorter are read, not searched for holes.
@@ -190,8 +191,11 @@ package enum Limits {
   static let shareMin: UInt64 = 1 << 20
   /// How many bytes of clusters are compressed side by side.
   static let compressionBatchBytes = 4 << 20
+  /// Shorter pieces are written by way of the page cache, and so are those that do not match the unit.
+  static let directWriteMin = 256 << 10
+  static let directWriteUnit: UInt = 4096
   /// How many bytes are complete before the medium begins with them.
-  static let writeBackStep: UInt64 = 16 << 20
+  static let writeBackStep: UInt64 = 4 << 20
   /// Zeros that must be written are written in pieces of this many bytes.
   static let zeroBytesPerWrite = 65536
   /// How many places of each kind of finding a check names.

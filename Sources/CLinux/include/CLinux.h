@@ -36,6 +36,8 @@ int64_t CLinux_seek_hole(int descriptor, int64_t offset);
 int CLinux_clone_range(int target, int source, uint64_t offset, uint64_t count, uint64_t to);
 // sync_file_range(2) with SYNC_FILE_RANGE_WRITE, a GNU extension. A hint: failures do not matter.
 void CLinux_start_writeback(int descriptor, int64_t offset, int64_t count);
+// O_DIRECT, a GNU extension: whether bytes move between the caller's memory and the medium, past the page cache. 0 or -1.
+int CLinux_set_direct(int descriptor, int direct);
 // UTIME_OMIT, a macro with a shift that Swift does not import.
 static const long CLinux_omit_time = (1l << 30) - 2l;
 // O_PATH: names an inode without opening it. Closing such a descriptor drops no POSIX lock, and a FIFO does not block.
