@@ -61,7 +61,7 @@ let package = Package(
       "Scenario",
       [
         "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage", "VhostUser",
-        "BlockDevice", "VirtioBlock", toml,
+        "BlockDevice", "VirtioBlock", "NBD", toml,
       ]),
     module("TestKit", ["Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "VhostUser"]),
     .executableTarget(

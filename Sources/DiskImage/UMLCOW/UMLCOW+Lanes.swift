@@ -39,7 +39,7 @@ extension UMLCOW.Disk {
   /// three to five times faster). Through the page cache that is done later, and for many at once.
   private func room(around pages: Range<UInt64>) throws(DiskImageError) -> Range<UInt64>? {
     guard files[0].direct != nil else { return nil }
-    let lower = pages.lowerBound / WriteRoute.roomBytes * Limits.roomBytes
+    let lower = pages.lowerBound / WriteRoute.roomBytes * WriteRoute.roomBytes
     let room = lower..<min(lower + WriteRoute.roomBytes, size / Limits.pageSize * Limits.pageSize)
     guard room.upperBound >= pages.upperBound else { return nil }
     try load(room)
