@@ -152,7 +152,7 @@ package enum Limits {
   static let directWriteMin = 256 << 10
   static let directWriteUnit: UInt = 4096
   /// How many bytes are complete before the medium begins with them.
-  static let writeBackStep: UInt64 = 16 << 20
+  static let writeBackStep: UInt64 = 4 << 20
   /// Zeros that must be written are written in pieces of this many bytes.
   static let zeroBytesPerWrite = 65536
   /// How many places of each kind of finding a check names.
