@@ -119,11 +119,12 @@ package struct UnixListener: ~Copyable {
       getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length)
     }
     guard isListening != 0 else { throw LinuxError("accept", name, code: EINVAL) }
-    descriptor = Descriptor(owning: number)
-    try descriptor.setNonblocking(true)
-    try descriptor.setInherited(false)
+    let taken = Descriptor(owning: number)
+    try taken.setNonblocking(true)
+    try taken.setInherited(false)
     path = name
     identity = nil
+    descriptor = taken
   }
 
   deinit {
