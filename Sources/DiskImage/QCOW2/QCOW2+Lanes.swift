@@ -36,8 +36,8 @@ extension QCOW2.Disk {
 
   /// Whether what we write ourselves goes through the page cache, and what others write does not.
   ///
-  /// Then both must not be under way at once: a direct write that meets dirty memory in the page cache, of its
-  /// own bytes or of their neighbours in one large folio, makes the next fdatasync fail (EIO).
+  /// Then both must not be under way at once: a direct write that meets dirty memory in the page cache, of
+  /// its own bytes or of their neighbours in one large folio, makes the next fdatasync fail (EIO).
   private var mixesWays: Bool { metadata.direct != nil }
 
   private func appendInPlace(
