@@ -41,7 +41,9 @@ let package = Package(
     .target(
       name: "CUring", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])],
       linkerSettings: [.linkedLibrary("uring")]),
-    .systemLibrary(name: "CAIO", providers: [.apt(["libaio-dev"])]),
+    .target(
+      name: "CAIO", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])],
+      linkerSettings: [.linkedLibrary("aio")]),
     .systemLibrary(name: "CCompression", providers: [.apt(["zlib1g-dev", "libzstd-dev"])]),
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     module("Linux", ["CLinux"]),
