@@ -10,6 +10,9 @@ extension QCOW2.Disk {
   /// Its flushes are its own business.
   package var wantsFlush: Bool { false }
 
+  /// Its own tables have a place of a fixed size.
+  package func reclaim() { backing?.reclaim() }
+
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
   /// Clusters that are ours alone, stored plainly and within the file are written in place. Everything else
