@@ -73,6 +73,8 @@ package protocol DiskImage: AnyObject {
   /// Whether a flush must: it frees space then.
   var flushNeedsQuiet: Bool { get }
 
+  /// Lets go of what can be read again, if that is much: at the start of a request that is planned.
+  func reclaim()
   /// From now on bytes are also written without this object's knowledge: whether there is anything to
   /// synchronise is no longer known here.
   func expectOutsideWrites()

@@ -33,6 +33,7 @@ import Testing
 
   func isHere(_ disk: any DiskImage, _ position: UInt64) throws -> Bool {
     var segments: [Segment] = []
+    disk.reclaim()
     try disk.plan(position..<position + 512, into: &segments)
     return segments[0].source == .file(0)
   }
@@ -46,6 +47,8 @@ import Testing
     var segments: [Segment] = []
     _ = try disk.planWrite(0..<4096, of: nothing, into: &segments)
     for page in 1..<400 { #expect(try !isHere(disk, UInt64(page) * 16 << 20)) }
+    let bitmap = try #require(disk as? UMLCOW.Disk)
+    #expect(bitmap.bitmap.loadedCount < 400)
     try disk.finishWrite(0..<4096)
     #expect(try isHere(disk, 0) && isHere(disk, 4096) && !isHere(disk, 8192))
     try disk.close()

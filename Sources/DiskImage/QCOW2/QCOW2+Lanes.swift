@@ -10,6 +10,9 @@ extension QCOW2.Disk {
   /// Its flushes are its own business.
   package var wantsFlush: Bool { false }
 
+  /// Its own tables have a place of a fixed size.
+  package func reclaim() { backing?.reclaim() }
+
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
   /// Clusters that are ours alone, stored plainly and within the file are written in place. Everything else
@@ -36,8 +39,8 @@ extension QCOW2.Disk {
 
   /// Whether what we write ourselves goes through the page cache, and what others write does not.
   ///
-  /// Then both must not be under way at once: a direct write that meets dirty memory in the page cache, of its
-  /// own bytes or of their neighbours in one large folio, makes the next fdatasync fail (EIO).
+  /// Then both must not be under way at once: a direct write that meets dirty memory in the page cache, of
+  /// its own bytes or of their neighbours in one large folio, makes the next fdatasync fail (EIO).
   private var mixesWays: Bool { metadata.direct != nil }
 
   private func appendInPlace(

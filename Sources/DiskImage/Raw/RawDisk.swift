@@ -89,6 +89,8 @@ package final class RawDisk: DiskImage {
   package var changesNeedQuiet: Bool { false }
   package var flushNeedsQuiet: Bool { false }
 
+  package func reclaim() {}
+
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
   /// Writes to the first bytes are made one after the other, so that each is judged by what the others left.

@@ -10,6 +10,11 @@ extension UMLCOW.Disk {
   package var changesNeedQuiet: Bool { false }
   package var flushNeedsQuiet: Bool { false }
 
+  package func reclaim() {
+    if bitmap.loadedCount > Limits.bitmapPagesResident { bitmap.releaseClean() }
+    backing?.reclaim()
+  }
+
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
   /// Whole pages that are here are written in place; so is a part of such a page. A page of which some bits
@@ -18,7 +23,6 @@ extension UMLCOW.Disk {
     _ range: Range<UInt64>, of data: UnsafeBufferPointer<iovec>, into segments: inout [Segment]
   ) throws(DiskImageError) -> WriteRoute {
     try requireOpen(writing: true)
-    if bitmap.loadedCount > Limits.bitmapPagesResident { bitmap.releaseClean() }
     let pages = wholePages(around: range)
     try load(pages)
     segments.append(
