@@ -6,7 +6,9 @@ enum Limits {
   static let depthMax = 64
   /// How much memory their data takes.
   static let bytesUnderWayMax = 64 << 20
-  /// How much of that is kept for the next requests.
+  /// And that of all connections of a server; each may have one request more.
+  static let bytesUnderWayTotal = 512 << 20
+  /// How much memory a connection keeps for its next requests.
   static let bytesKeptMax = 16 << 20
   /// What is read from a socket at once, data of long writes apart.
   static let receiveBytes = 64 << 10

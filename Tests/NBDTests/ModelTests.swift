@@ -75,7 +75,7 @@ private let soak = max(1, 10 * (getenv("TTBLK_LONG").flatMap { UInt64(String(cSt
     func drain() throws { while !outstanding.isEmpty { try receive() } }
   }
 
-  @Test("together do what an array does", arguments: EngineKind.allCases, ["raw", "qcow2", "cow"])
+  @Test("together do what an array does", arguments: EngineKind.allCases, ["raw", "direct", "qcow2", "cow"])
   func model(engine: EngineKind, format: String) throws {
     for seed in 0..<2 * soak { try run(engine, format, seed) }
   }
@@ -87,7 +87,8 @@ private let soak = max(1, 10 * (getenv("TTBLK_LONG").flatMap { UInt64(String(cSt
     var model = [UInt8](repeating: 0, count: size)
     try Self.prepare(scratch, format, &model)
     let server = try TestServer(
-      scratch, disks: ["d"], format: format == "raw" ? .raw : nil, engine: engine)
+      scratch, disks: ["d"], format: format == "qcow2" || format == "cow" ? nil : .raw,
+      direct: format == "direct", engine: engine)
     let workers = try (0..<3).map { index in
       let client = try TestClient(server.address)
       try client.enter(structured: index > 0)

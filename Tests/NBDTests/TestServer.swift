@@ -62,9 +62,10 @@ final class TestServer: @unchecked Sendable {
 
   /// - Parameters:
   ///   - disks: names of files in the folder, each the name of an export, too.
-  ///   - exports: changes what is offered.
+  ///   - direct: past the page cache.
   init(
     _ scratch: Scratch, disks: [String], format: ImageFormat? = .raw, readOnly: Bool = false,
+    direct: Bool = false,
     engine: EngineKind = .synchronous, address: NBDAddress? = nil,
     makeEngine: (@Sendable () throws(BlockIOError) -> any QueuedEngine)? = nil
   ) throws {
@@ -75,6 +76,8 @@ final class TestServer: @unchecked Sendable {
       let image = try openImage(
         path: scratch.file(name), options: ImageOptions(format: format, readOnly: readOnly),
         registry: registry)
+      // Where the file system cannot, the page cache is as good.
+      if direct { for file in image.files { try? file.useDirect(unit: 1) } }
       devices.append(SharedDevice(name: name, image: image))
     }
     self.devices = devices

@@ -20,8 +20,8 @@ package struct DiskExtent: Equatable, Sendable {
   }
 }
 
-/// Tells what a range of a disk is made of while others change it; what it says was true at a moment during the
-/// call. One owner: it keeps scratch memory.
+/// Tells what a range of a disk is made of while others change it; what it says was true at a moment during
+/// the call. One owner: it keeps scratch memory.
 package struct ExtentFinder {
   private let device: SharedDevice
   private var segments: [Segment] = []
@@ -155,7 +155,7 @@ extension Limits {
   static let extentPiecesMax = 16384
   /// How much of a disk is planned at a time, at first and at most, and which numbers of pieces make it more.
   static let extentStepMin: UInt64 = 16 << 20
-  static let extentStepMax: UInt64 = 4 << 30
+  static let extentStepMax: UInt64 = 256 << 20
   static let extentSegmentsFew = 64
   /// Shorter pieces of a file are taken for data.
   static let holeSearchMin: UInt64 = 65536

@@ -26,8 +26,8 @@ package struct Agreement: Equatable, Sendable {
   package var hasAllocationContext: Bool
 }
 
-/// The server's side of fixed newstyle negotiation ("Newstyle negotiation", "Fixed newstyle negotiation"): bytes
-/// in, bytes out, and what has come of it. It has no socket and no clock.
+/// The server's side of fixed newstyle negotiation ("Newstyle negotiation", "Fixed newstyle negotiation"):
+/// bytes in, bytes out, and what has come of it. It has no socket and no clock.
 package struct Handshake {
   /// What to do next.
   package enum Step: Equatable {

@@ -13,10 +13,12 @@ final class Connection: @unchecked Sendable {
   private let exports: [NBDExport]
   private let facts: [ExportFacts]
   private let log: ServerLog
+  private let budget: MemoryBudget
   private let name: String
 
   init(
-    _ socket: consuming UnixSocket, name: String, exports: [NBDExport], log: ServerLog
+    _ socket: consuming UnixSocket, name: String, exports: [NBDExport], budget: MemoryBudget,
+    log: ServerLog
   ) throws(LinuxError) {
     stop = try StopSignal()
     self.socket = consume socket
@@ -24,6 +26,7 @@ final class Connection: @unchecked Sendable {
     self.exports = exports
     facts = exports.map(\.facts)
     self.log = log
+    self.budget = budget
   }
 
   /// Returns when the client has gone and nothing of it is left.
@@ -56,7 +59,8 @@ final class Connection: @unchecked Sendable {
           handshake.accept(replies: &replies, agreement)
           if let end = talk.send(&replies) { return end.reason }
           return Transmission(
-            lane, socket: descriptor, stop: stop, agreement: agreement, input: talk.takeInput()
+            lane, socket: descriptor, stop: stop, agreement: agreement, budget: budget,
+            input: talk.takeInput()
           ).run()
         } catch {
           log("\(name): '\(facts[agreement.export].name)' cannot be served: \(error)")

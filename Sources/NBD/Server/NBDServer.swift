@@ -4,8 +4,8 @@ package import Linux
 
 /// Lets clients in at one address, and serves each on a thread of its own.
 ///
-/// Made, used and closed on the thread of its event loop. `@unchecked`: other threads only post to its mailbox,
-/// and write to its log.
+/// Made, used and closed on the thread of its event loop. `@unchecked`: other threads only post to its
+/// mailbox, and write to its log.
 package final class NBDServer: @unchecked Sendable {
   /// Where it listens; with the port that was found, if it was to be any.
   package let address: NBDAddress
@@ -19,6 +19,7 @@ package final class NBDServer: @unchecked Sendable {
   private let loop: EventLoop
   private let log: ServerLog
   private let mailbox: Mailbox
+  private let budget = MemoryBudget()
   private var listeners: [Listener]
   private var tokens: [EventLoop.Token] = []
   private var clients: [Int: Client] = [:]
@@ -65,8 +66,8 @@ package final class NBDServer: @unchecked Sendable {
   /// How many clients there are.
   package var connectionCount: Int { clients.count }
 
-  /// Lets nobody in any more, finishes what is under way, sends everybody away, and waits until all threads have
-  /// ended; not for ever, whatever the clients do, but as long as their last requests take.
+  /// Lets nobody in any more, finishes what is under way, sends everybody away, and waits until all threads
+  /// have ended; not for ever, whatever the clients do, but as long as their last requests take.
   package func close() {
     for token in tokens { loop.remove(token) }
     tokens = []
@@ -94,7 +95,7 @@ package final class NBDServer: @unchecked Sendable {
     let number = lastNumber
     do throws(LinuxError) {
       let connection = try Connection(
-        socket, name: "nbd \(address), client \(number)", exports: exports, log: log)
+        socket, name: "nbd \(address), client \(number)", exports: exports, budget: budget, log: log)
       weak let server = self
       let thread = try WorkerThread("nbd \(number)") { [mailbox] in
         connection.run()

@@ -37,8 +37,8 @@ enum Received: Equatable {
 
 /// Bytes between a socket and whoever parses them.
 ///
-/// SAFETY: it owns its memory; `start <= end <= capacity` always, and what is handed out is used before the next
-/// change.
+/// SAFETY: it owns its memory; `start <= end <= capacity` always, and what is handed out is used before the
+/// next change.
 struct ReceiveBuffer: ~Copyable {
   private let memory: UnsafeMutableRawBufferPointer
   private var start = 0

@@ -21,8 +21,8 @@ struct ReadChunk {
 
 /// The entries for requests, with the memory for the heads of their replies: made once, used again and again.
 ///
-/// SAFETY: it owns its memory; entries are named by numbers that `take` gave and `release` has not taken back,
-/// and what is handed out belongs to such an entry.
+/// SAFETY: it owns its memory; entries are named by numbers that `take` gave and `release` has not taken
+/// back, and what is handed out belongs to such an entry.
 struct RequestTable: ~Copyable {
   private let entries: UnsafeMutablePointer<RequestEntry>
   private let chunkStorage: UnsafeMutablePointer<ReadChunk>

@@ -138,7 +138,8 @@ extension Transmission {
     guard let buffer = entry.buffer else {
       return lane.submit(block, data: UnsafeBufferPointer(start: nil, count: 0), at: HostClock.now)
     }
-    // SAFETY: the list is the lane's during the call only; the memory is the request's until its reply has gone.
+    // SAFETY: the list is the lane's during the call only; the memory is the request's until its reply has
+    // gone.
     var part = iovec(iov_base: buffer.memory, iov_len: Int(entry.length))
     withUnsafePointer(to: &part) {
       lane.submit(block, data: UnsafeBufferPointer(start: $0, count: 1), at: HostClock.now)

@@ -7,9 +7,9 @@ import Linux
 
 /// Serves an export to one client, on the thread that calls `run`, until one of both ends it.
 ///
-/// It sleeps in one place, its lane's engine, which watches the socket, too. Whatever the client does, memory is
-/// bounded: no request is read before there is room for its data and for its reply, and it makes room only when
-/// the reply has gone. So a client that sends without reading waits for itself.
+/// It sleeps in one place, its lane's engine, which watches the socket, too. Whatever the client does, memory
+/// is bounded: no request is read before there is room for its data and for its reply, and it makes room only
+/// when the reply has gone. So a client that sends without reading waits for itself.
 final class Transmission {
   /// How far the connection is.
   enum Phase: Equatable {
@@ -46,7 +46,7 @@ final class Transmission {
   /// A request waits until another's reply has gone; until then nothing is read.
   var needsRoom = false
   var requests = RequestTable()
-  var pool = BufferPool()
+  var pool: BufferPool
   var output = SendQueue()
   private(set) var phase = Phase.serving
   private var reason: String?
@@ -67,13 +67,15 @@ final class Transmission {
 
   /// - Parameter input: what the client has sent already.
   init(
-    _ lane: Lane, socket: CInt, stop: StopSignal, agreement: Agreement, input: consuming ReceiveBuffer
+    _ lane: Lane, socket: CInt, stop: StopSignal, agreement: Agreement, budget: MemoryBudget,
+    input: consuming ReceiveBuffer
   ) {
     self.lane = lane
     device = lane.device
     self.socket = socket
     self.stop = stop
     self.input = input
+    pool = BufferPool(budget)
     rules = RequestRules(
       size: lane.device.size, isReadOnly: lane.device.isReadOnly,
       hasStructuredReplies: agreement.hasStructuredReplies,
