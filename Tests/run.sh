@@ -84,10 +84,11 @@ packages() {
   command -v swift >/dev/null || { echo "no swift on the PATH: install it from swift.org" >&2; return 1; }
   # The first six build the package; the others are what tests ask for an opinion.
   images/setup.sh libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev pkg-config git perl strace \
-    uml-utilities qemu-utils e2fsprogs procps shellcheck libnbd-bin python3-libnbd fio
+    uml-utilities qemu-utils qemu-system-x86 qemu-system-common fio libnbd-bin python3-libnbd e2fsprogs procps \
+    shellcheck
 }
 
-guest() { images/guest/build.sh --debian; }
+guest() { images/guest/build.sh --debian --qemu; }
 build() { swift build --build-tests; }
 
 # Without XCTest's own closing lines, which count no test.
@@ -118,7 +119,7 @@ sanitizer() {
 
 step packages packages || finish
 step guest guest || finish
-TTBLK_GUEST=$(images/guest/build.sh --debian) || finish
+TTBLK_GUEST=$(images/guest/build.sh --debian --qemu) || finish
 export TTBLK_GUEST
 step build build || finish
 step tests tests

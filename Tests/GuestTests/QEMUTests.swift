@@ -55,7 +55,8 @@ import Testing
     folder.expectNothingLeft()
   }
 
-  @Test("sees size, serial and read-only disks; discards and zeroes by ranges, and the host has its space back")
+  @Test(
+    "sees size, serial and read-only disks; discards and zeroes by ranges, and the host has its space back")
   func attributes() throws {
     let guest = try Guest(qemu: true)
     let folder = try Folder()
@@ -167,7 +168,8 @@ import Testing
     var serve = try disks.serve(keys)
     let script = try folder.write(
       "script",
-      Load.begin + "for i in 1 2 3 4; do\n  echo round $i\n" + Load.verify(size: "3m") + "done\n" + Load.files)
+      Load.begin + "for i in 1 2 3 4; do\n  echo round $i\n" + Load.verify(size: "3m") + "done\n" + Load.files
+    )
     let machine = try guest.startQEMU(
       in: folder,
       disks: disks.sockets.map {
@@ -175,8 +177,10 @@ import Testing
       }, script: script)
     for round in 1...3 {
       try machine.waitFor(output: "round \(round)\n", seconds: 60)
-      // Starting fio takes longer, so some time in writing or reading.
-      usleep(600_000)
+      let before = try modificationTime(disks.images[0])
+      try machine.waitUntil(60, "wrote nothing") { try modificationTime(disks.images[0]) != before }
+      // Some more than the first requests.
+      usleep(100_000)
       #expect(!machine.output.contains("round \(round + 1)"))
       serve.kill()
       #expect(try serve.wait() == 128 + SIGKILL)

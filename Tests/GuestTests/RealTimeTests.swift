@@ -81,4 +81,18 @@ import Testing
     serve.signal(SIGTERM)
     #expect(try serve.wait() == 0)
   }
+
+  @Test("simulated time does not look at sizes again: nothing there may depend on real time")
+  func sizeInSimulatedTime() throws {
+    let folder = try Folder()
+    let image = try folder.makeImage("raw", size: 1 << 20)
+    let serve = try folder.start(
+      ["serve", "--time-travel", "inf-cpu", "--disk", "name=d,image=\(image),socket=\(folder / "s")"])
+    try serve.waitFor(output: "ready")
+    serve.signal(SIGUSR1)
+    try serve.waitFor(error: "sizes are looked at again in real time only")
+    #expect(serve.isRunning)
+    serve.signal(SIGTERM)
+    #expect(try serve.wait() == 0)
+  }
 }
