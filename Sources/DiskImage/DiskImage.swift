@@ -74,7 +74,7 @@ package protocol DiskImage: AnyObject {
   var flushNeedsQuiet: Bool { get }
 
   /// Lets go of what can be read again, if that is much: at the start of a request that is planned.
-  func reclaim()
+  func releaseMemory()
   /// From now on bytes are also written without this object's knowledge: whether there is anything to
   /// synchronise is no longer known here.
   func expectOutsideWrites()

@@ -33,7 +33,7 @@ import Testing
 
   func isHere(_ disk: any DiskImage, _ position: UInt64) throws -> Bool {
     var segments: [Segment] = []
-    disk.reclaim()
+    disk.releaseMemory()
     try disk.plan(position..<position + 512, into: &segments)
     return segments[0].source == .file(0)
   }

@@ -43,7 +43,7 @@ extension Lane {
   ) throws(DiskImageError) -> Planned {
     guard !holdBack(slot) else { return .waiting }
     segments.removeAll(keepingCapacity: true)
-    device.image.reclaim()
+    device.image.releaseMemory()
     try device.image.plan(range, into: &segments)
     var movesBytes = false
     for segment in segments {

@@ -72,7 +72,7 @@ extension Lane {
   ) throws(DiskImageError) -> Planned {
     guard !holdBack(slot) else { return .waiting }
     segments.removeAll(keepingCapacity: true)
-    device.image.reclaim()
+    device.image.releaseMemory()
     switch try device.image.planWrite(range, of: data, into: &segments) {
     case .inPlace:
       device.beginMoving()

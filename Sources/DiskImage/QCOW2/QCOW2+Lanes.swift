@@ -11,7 +11,7 @@ extension QCOW2.Disk {
   package var wantsFlush: Bool { false }
 
   /// Its own tables have a place of a fixed size.
-  package func reclaim() { backing?.reclaim() }
+  package func releaseMemory() { backing?.releaseMemory() }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 

@@ -89,7 +89,7 @@ package final class RawDisk: DiskImage {
   package var changesNeedQuiet: Bool { false }
   package var flushNeedsQuiet: Bool { false }
 
-  package func reclaim() {}
+  package func releaseMemory() {}
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 

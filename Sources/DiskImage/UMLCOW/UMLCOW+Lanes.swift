@@ -10,9 +10,9 @@ extension UMLCOW.Disk {
   package var changesNeedQuiet: Bool { false }
   package var flushNeedsQuiet: Bool { false }
 
-  package func reclaim() {
+  package func releaseMemory() {
     if bitmap.loadedCount > Limits.bitmapPagesResident { bitmap.releaseClean() }
-    backing?.reclaim()
+    backing?.releaseMemory()
   }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
