@@ -250,7 +250,7 @@ extension DiskConfiguration {
     [[disk]]
     name = \(tomlString(name))
     image = \(tomlString(image))
-    socket = \(tomlString(socket))
+    socket = \(tomlString(socket ?? ""))
     model = \(tomlString(model))
     readonly = \(isReadOnly)
     \(format.map { "format = \"\($0.rawValue)\"" } ?? "")

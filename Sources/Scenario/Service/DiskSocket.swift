@@ -8,7 +8,7 @@ import VhostUser
 /// SAFETY of `unowned`: the listener's handler and the session's go with this object.
 final class DiskSocket {
   private let name: String
-  private let listener: UnixListener?
+  private let entrance: Entrance?
   private var token: EventLoop.Token?
   private let loop: EventLoop
   private let report: (String) -> Void
@@ -21,30 +21,32 @@ final class DiskSocket {
 
   /// - Parameter makeSession: begins a session with a client, and tells the disk's backend of it.
   init(
-    _ listener: consuming UnixListener?, name: String, loop: EventLoop, report: @escaping (String) -> Void,
+    _ entrance: Entrance?, name: String, loop: EventLoop, report: @escaping (String) -> Void,
     makeSession: @escaping (consuming UnixSocket) throws(VhostUserError) -> Session
   ) throws(LinuxError) {
     self.name = name
-    self.listener = listener
+    self.entrance = entrance
     self.loop = loop
     self.report = report
     self.makeSession = makeSession
-    if let descriptor = self.listener?.descriptor.rawValue {
+    if let descriptor = entrance?.listener.descriptor.rawValue {
       token = try loop.add(descriptor) { [unowned self] in acceptAll() }
     }
   }
 
-  /// Listens at a path, or takes a socket over that was inherited: `fd:N`.
-  /// - Returns: the listener, or the descriptor of what is a connection already.
-  static func open(_ path: String) throws(LinuxError) -> (UnixListener?, CInt?) {
-    guard path.hasPrefix("fd:") else { return (try UnixListener(path: path), nil) }
+  /// What a disk was told to listen on: a path, or an inherited socket (`fd:N`).
+  /// - Parameter connection: takes the descriptor of one that is a connection already; then there is no
+  ///   listener.
+  static func open(_ path: String, connection: inout CInt?) throws(LinuxError) -> Entrance? {
+    guard path.hasPrefix("fd:") else { return Entrance(try UnixListener(path: path)) }
     guard let number = CInt(path.dropFirst(3)), number > 2 else {
       throw LinuxError("inherit", path, code: EBADF)
     }
-    do throws(LinuxError) { return (try UnixListener(inherited: number), nil) } catch {
+    do throws(LinuxError) { return Entrance(try UnixListener(inherited: number)) } catch {
       // Not one that listens: the client is at its other end.
       guard error.code == EINVAL else { throw error }
-      return (nil, number)
+      connection = number
+      return nil
     }
   }
 
@@ -59,7 +61,7 @@ final class DiskSocket {
 
   private func acceptAll() {
     do throws(LinuxError) {
-      while let socket = try listener?.accept() { begin(socket) }
+      while let socket = try entrance?.listener.accept() { begin(socket) }
     } catch {
       report("disk '\(name)': \(error)")
     }
@@ -78,6 +80,13 @@ final class DiskSocket {
       report("disk '\(name)': \(error)")
     }
   }
+}
+
+/// A listener that may not be there.
+final class Entrance {
+  let listener: UnixListener
+
+  init(_ listener: consuming UnixListener) { self.listener = listener }
 }
 
 /// A socket path that cannot be listened on: what to do about it.

@@ -48,9 +48,10 @@ final class RealTimeDisk {
     let path = configuration.socket
     do throws(LinuxError) {
       socket = try path.map { (path) throws(LinuxError) in
-        let (listener, connection) = try DiskSocket.open(path)
-        let socket = try DiskSocket(listener, name: name, loop: loop, report: report) {
-          (socket) throws(VhostUserError) in
+        var connection: CInt?
+        let socket = try DiskSocket(
+          try DiskSocket.open(path, connection: &connection), name: name, loop: loop, report: report
+        ) { (socket) throws(VhostUserError) in
           let session = try Session(
             socket: socket, loop: loop, backend: backend, options: SessionOptions(inBand: false, packed: true)
           ) { line in report("disk '\(name)': \(line)") }

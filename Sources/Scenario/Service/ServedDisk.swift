@@ -35,7 +35,7 @@ package final class ServedDisk {
     let name = configuration.name
     do throws(LinuxError) {
       socket = try DiskSocket(
-        try UnixListener(path: path), name: name, loop: loop, report: report
+        Entrance(try UnixListener(path: path)), name: name, loop: loop, report: report
       ) { (socket) throws(VhostUserError) in
         let session = try Session(socket: socket, loop: loop, backend: backend, options: options) { line in
           report("disk '\(name)': \(line)")
