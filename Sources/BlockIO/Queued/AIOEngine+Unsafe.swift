@@ -92,7 +92,7 @@ final class AIOEngine: QueuedEngine {
     }
     // Descriptors have their turn.
     let eventsMax = events.count + inKernelMax
-    var room = inKernelMax - inKernel
+    var room = min(inKernelMax - inKernel, Limits.requestsPerSubmission)
     while room > 0, events.count < eventsMax, let operation = table.next(into: &events) {
       let step = operation.pointee.step
       let data = UInt64(UInt(bitPattern: operation))

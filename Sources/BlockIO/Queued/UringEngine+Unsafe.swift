@@ -105,7 +105,9 @@ final class UringEngine: QueuedEngine {
     }
     // Descriptors have their turn.
     let eventsMax = events.count + inRingMax
+    var forDevice = 0
     while CUring_space(ring) > 0, inRing < inRingMax, events.count < eventsMax,
+      forDevice < Limits.requestsPerSubmission,
       let operation = table.next(into: &events)
     {
       let data = UInt64(UInt(bitPattern: operation))
@@ -126,6 +128,7 @@ final class UringEngine: QueuedEngine {
       case .zero: CUring_zero(ring, step.descriptor, step.offset, step.count, false, data)
       }
       inRing += 1
+      if !operation.pointee.goesThroughCache { forDevice += 1 }
     }
   }
 
@@ -166,6 +169,10 @@ extension Limits {
   static let ringEntriesMin = 8
   /// No device has more requests under way than this.
   static let ringEntriesMax = 1024
+  /// Requests that go to a device are submitted so many at a time: it is at work on the first while the
+  /// others are prepared. With 32 at once it idled between batches, and gave a tenth less (virtio-blk,
+  /// measured); the CPU time did not differ.
+  static let requestsPerSubmission = 4
   /// How many completions are taken at a time.
   static let completionsPerReap = 64
 }
