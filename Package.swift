@@ -41,7 +41,9 @@ let package = Package(
     .target(
       name: "CUring", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])],
       linkerSettings: [.linkedLibrary("uring")]),
-    .systemLibrary(name: "CAIO", providers: [.apt(["libaio-dev"])]),
+    .target(
+      name: "CAIO", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])],
+      linkerSettings: [.linkedLibrary("aio")]),
     .systemLibrary(name: "CCompression", providers: [.apt(["zlib1g-dev", "libzstd-dev"])]),
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     module("Linux", ["CLinux"]),
@@ -54,11 +56,12 @@ let package = Package(
     module("VhostUser", ["Linux", "CLinux"]),
     module("BlockDevice", ["DiskImage", "BlockIO", "Linux", "DiskModel", "Simulation", "Telemetry"]),
     module("VirtioBlock", ["VhostUser", "BlockDevice", "Simulation"]),
+    module("NBD", ["Linux", "CLinux", "BlockDevice", "BlockIO", "DiskImage", "Simulation"]),
     module(
       "Scenario",
       [
         "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage", "VhostUser",
-        "BlockDevice", "VirtioBlock", toml,
+        "BlockDevice", "VirtioBlock", "NBD", toml,
       ]),
     module("TestKit", ["Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "VhostUser"]),
     .executableTarget(
@@ -73,6 +76,7 @@ let package = Package(
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
     .target(name: "SingleStep", path: "Tests/SingleStep"),
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation", "SingleStep"]),
+    tests("NBDTests", ["NBD", "BlockDevice", "DiskImage", "BlockIO", "Linux", "Simulation"]),
     tests("CommandTests", ["ttblk", "Linux", "Simulation"]),
     tests("LinuxTests", ["Linux", "CLinux"]),
     tests("SimulationTests", ["Simulation"]),

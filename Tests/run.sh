@@ -84,7 +84,8 @@ packages() {
   command -v swift >/dev/null || { echo "no swift on the PATH: install it from swift.org" >&2; return 1; }
   # The first six build the package; the others are what tests ask for an opinion.
   images/setup.sh libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev pkg-config git perl strace \
-    uml-utilities qemu-utils qemu-system-x86 qemu-system-common fio e2fsprogs procps shellcheck
+    uml-utilities qemu-utils qemu-system-x86 qemu-system-common fio libnbd-bin python3-libnbd e2fsprogs procps \
+    shellcheck
 }
 
 guest() { images/guest/build.sh --debian --qemu; }
@@ -113,7 +114,7 @@ fuzzers() { Tests/Fuzz/run.sh $((${TTBLK_LONG:-0} ? 60 : 5)); }
 # The suites that parse what others wrote. The runner itself leaks a few bytes.
 sanitizer() {
   ASAN_OPTIONS=detect_leaks=0 swift test --disable-xctest --sanitize=address --scratch-path .build-asan \
-    --filter '^(VhostUser|DiskImage|BlockIO|Linux|TimeTravel)Tests\.'
+    --filter '^(VhostUser|DiskImage|BlockIO|Linux|TimeTravel|NBD)Tests\.'
 }
 
 step packages packages || finish

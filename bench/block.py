@@ -18,7 +18,7 @@ parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--milliseconds", type=int, default=1000)
 parser.add_argument("--out", default="bench/out")
 parser.add_argument("tables", nargs="*")
-options = parser.parse_args()
+options = parser.parse_intermixed_args()
 size = options.gibibytes << 30
 ticks = os.sysconf("SC_CLK_TCK")
 loads = [  # name, pattern, bytes, depth

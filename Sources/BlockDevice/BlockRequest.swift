@@ -39,9 +39,12 @@ package enum BlockStatus: UInt8, Sendable {
 package struct BlockCompletion: Sendable {
   package var tag: UInt64
   package var status: BlockStatus
+  /// Why it failed, as far as the host said: a value of `errno`, or 0; a lane's business.
+  package var code: CInt
 
-  package init(tag: UInt64, status: BlockStatus) {
+  package init(tag: UInt64, status: BlockStatus, code: CInt = 0) {
     self.tag = tag
     self.status = status
+    self.code = code
   }
 }

@@ -4,8 +4,8 @@ package import Glibc
 /// Moves bytes between memory and files, and blocks until they are moved.
 ///
 /// An engine has one owner: the thread that calls it; it holds no lock. Engines on several threads may work
-/// on one `ImageFile`. This is the blocking mode; engines with a queue (submit a batch, be woken by a
-/// descriptor, poll) will refine this protocol over the same `Segment`s.
+/// on one `ImageFile`. This is the blocking mode, and the one of everything simulated; `QueuedEngine` is the
+/// other.
 ///
 /// Rules, for every engine:
 /// - An operation is done completely, or throws; after a throw any part of it may have happened.

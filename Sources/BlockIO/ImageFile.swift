@@ -89,6 +89,16 @@ package final class ImageFile {
       Int64(clamping: range.upperBound - range.lowerBound))
   }
 
+  /// Lets `body` move bytes past the page cache (`O_DIRECT`, open(2)), if the file system can: then offset,
+  /// count and memory must be aligned, or EINVAL is the answer. Nobody else uses the file meanwhile.
+  /// - Returns: whether `body` was called.
+  package func withDirectAccess(_ body: () throws(BlockIOError) -> Void) throws(BlockIOError) -> Bool {
+    guard CLinux_set_direct(descriptor.rawValue, 1) == 0 else { return false }
+    defer { _ = CLinux_set_direct(descriptor.rawValue, 0) }
+    try body()
+    return true
+  }
+
   /// Takes the space of a range, whose holes then read as zeros and need none any more (`fallocate(2)`).
   package func reserve(_ range: Range<UInt64>) throws(BlockIOError) {
     guard !range.isEmpty else { return }

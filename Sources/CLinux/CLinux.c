@@ -107,6 +107,12 @@ void CLinux_start_writeback(int descriptor, int64_t offset, int64_t count) {
   (void)ignored;
 }
 
+int CLinux_set_direct(int descriptor, int direct) {
+  int flags = fcntl(descriptor, F_GETFL);
+  if (flags < 0) return -1;
+  return fcntl(descriptor, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT);
+}
+
 ssize_t CLinux_take_count(int descriptor, uint64_t *count) {
   struct iovec part = {.iov_base = count, .iov_len = sizeof *count};
   return preadv2(descriptor, &part, 1, -1, RWF_NOWAIT);

@@ -68,11 +68,13 @@ package protocol DiskImage: AnyObject {
   var isBusy: Bool { get set }
   /// Whether a flush should come soon: much metadata waits in memory.
   var wantsFlush: Bool { get }
-  /// Whether a flush would free space if nothing was under way.
-  var hasSpaceToFree: Bool { get }
-  /// Whether `discard` and `writeZeroes` should come when nothing is under way.
-  var zeroesNeedQuiet: Bool { get }
+  /// Whether `write`, `discard` and `writeZeroes` must come when nothing is under way.
+  var changesNeedQuiet: Bool { get }
+  /// Whether a flush must: it frees space then.
+  var flushNeedsQuiet: Bool { get }
 
+  /// Lets go of what can be read again, if that is much: at the start of a request that is planned.
+  func releaseMemory()
   /// From now on bytes are also written without this object's knowledge: whether there is anything to
   /// synchronise is no longer known here.
   func expectOutsideWrites()
@@ -178,8 +180,9 @@ package enum Limits {
   static let planStepMax: UInt64 = 1 << 44
   static let planSegmentsFew = 16
   static let planSegmentsMany = 16384
-  /// How many bytes are copied by one read: fewer than a processor's own cache has.
-  static let copyBytesPerStep = 256 << 10
+  /// How many bytes are copied by one read: enough for a disk to be busy with when they are written past the
+  /// page cache, and for threads that wake each other.
+  static let copyBytesPerStep = 1 << 20
   /// How many reads may be ahead of the writes that they are for.
   static let copyStepsUnderWay = 4
   /// Pieces of a file that are shorter are read, not searched for holes.
@@ -190,8 +193,11 @@ package enum Limits {
   static let shareMin: UInt64 = 1 << 20
   /// How many bytes of clusters are compressed side by side.
   static let compressionBatchBytes = 4 << 20
+  /// Shorter pieces are written by way of the page cache, and so are those that do not match the unit.
+  static let directWriteMin = 256 << 10
+  static let directWriteUnit: UInt = 4096
   /// How many bytes are complete before the medium begins with them.
-  static let writeBackStep: UInt64 = 16 << 20
+  static let writeBackStep: UInt64 = 4 << 20
   /// Zeros that must be written are written in pieces of this many bytes.
   static let zeroBytesPerWrite = 65536
   /// How many places of each kind of finding a check names.

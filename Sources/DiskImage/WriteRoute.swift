@@ -3,6 +3,9 @@ package import BlockIO
 
 /// How the bytes of a write get where they belong.
 package enum WriteRoute: Equatable, Sendable {
+  /// The room around a first write: blocks of this many bytes, aligned.
+  package static let roomBytes: UInt64 = 256 << 10
+
   /// To the segments of the plan, all of them in the image's own files; nothing is left to do afterwards.
   case inPlace
   /// To the one segment of the plan, in pages that are not all here yet.
@@ -10,11 +13,13 @@ package enum WriteRoute: Equatable, Sendable {
   /// What the write leaves of the first and of the last page, `head` and `tail`, must be written along with
   /// it, as the disk has it now; then `finishWrite` makes the pages count. Until then nobody else writes to
   /// these pages.
-  case firstTouch(pages: Range<UInt64>, head: Range<UInt64>?, tail: Range<UInt64>?)
+  /// `room` is what may be filled with zeros around the pages by the same write, as long as nobody else writes
+  /// there; nil: nothing.
+  case firstTouch(
+    pages: Range<UInt64>, head: Range<UInt64>?, tail: Range<UInt64>?, room: Range<UInt64>?)
   /// Through the image's own `write`, which blocks.
   ///
-  /// - `exclusive`: no request that was planned before should be under way, for the image has to reuse space
-  ///   soon, and does so only then (`isBusy`).
+  /// - `exclusive`: no request that was planned before may be under way (`changesNeedQuiet`).
   case blocking(exclusive: Bool)
 }
 

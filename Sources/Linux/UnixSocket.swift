@@ -84,7 +84,7 @@ package struct UnixSocket: ~Copyable {
 package struct UnixListener: ~Copyable {
   package let descriptor: Descriptor
   package let path: String
-  private let identity: FileIdentity
+  private let identity: FileIdentity?
 
   /// Listens at `path`, non-blocking.
   ///
@@ -110,11 +110,28 @@ package struct UnixListener: ~Copyable {
     descriptor = socket
   }
 
+  /// Takes over a socket that listens already: a service manager's, or a parent's. Its file stays.
+  package init(inherited number: CInt) throws(LinuxError) {
+    let name = "descriptor \(number)"
+    var isListening: CInt = 0
+    var length = socklen_t(MemoryLayout<CInt>.size)
+    _ = try retrying("getsockopt", name) {
+      getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length)
+    }
+    guard isListening != 0 else { throw LinuxError("accept", name, code: EINVAL) }
+    let taken = Descriptor(owning: number)
+    try taken.setNonblocking(true)
+    try taken.setInherited(false)
+    path = name
+    identity = nil
+    descriptor = taken
+  }
+
   deinit {
     // As with a connection: nobody shall be let in by a copy.
     shutdown(descriptor.rawValue, CInt(SHUT_RDWR))
     // Only what we made: somebody may have put another file there since.
-    if (try? FileIdentity(path: path)) == identity { unlink(path) }
+    if let identity, (try? FileIdentity(path: path)) == identity { unlink(path) }
   }
 
   /// The next connection, non-blocking; nil when there is none now.

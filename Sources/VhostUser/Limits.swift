@@ -20,6 +20,8 @@ package enum Limits {
   package static let regionsPerTable = 8
   /// Bytes of an inflight area, with what lies before it in its file.
   package static let inflightBytes: UInt64 = 1 << 32
+  /// Bytes of a dirty log, with what lies before it in its file: 32 PiB of guest memory.
+  package static let logBytes: UInt64 = 1 << 40
   /// Former memories that one ring may hold for the sake of requests under way.
   package static let retiredMemories = 4
   /// Bytes of configuration space.

@@ -63,6 +63,10 @@ package enum VhostUserError: Error, Equatable, CustomStringConvertible {
   case noSuchRegion(guest: UInt64)
   /// An inflight area that does not fit, or contradicts itself.
   case inflight(String)
+  /// A dirty log that does not fit.
+  case log(String)
+  /// A file of the front-end's became shorter while we used it.
+  case truncated
   /// A configuration access outside the space, or one that the device refuses.
   case configuration(offset: UInt32, count: UInt32)
 
@@ -101,6 +105,8 @@ package enum VhostUserError: Error, Equatable, CustomStringConvertible {
       "the memory region at \(hex(guest)) ends at byte \(end) of a file of \(file)"
     case .noSuchRegion(let guest): "there is no such memory region at \(hex(guest))"
     case .inflight(let why): "unsuitable inflight area: \(why)"
+    case .log(let why): "unsuitable dirty log: \(why)"
+    case .truncated: "the front-end truncated memory that it shares with us"
     case .configuration(let offset, let count):
       "\(count) bytes at \(offset) of the configuration space are refused"
     }

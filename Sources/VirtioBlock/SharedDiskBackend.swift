@@ -61,7 +61,7 @@ package final class SharedDiskBackend: DeviceBackend {
     ).bytes
   }
 
-  package func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool {
+  package func writeConfiguration(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
     guard offset == Limits.cacheOffset, bytes.count == 1, bytes[0] <= 1 else { return false }
     isCached = bytes[0] == 1
     chooseDurability()

@@ -52,7 +52,7 @@ package final class VirtioBlockBackend: DeviceBackend {
 
   package var configurationSpace: [UInt8] { VirtioBlockConfiguration(size: device.size).bytes }
 
-  package func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool { false }
+  package func writeConfiguration(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool { false }
 
   package func negotiated(features: UInt64, session: Session) {
     // A driver that does not know FLUSH cannot ask for durability: it gets it with every write (virtio 1.2

@@ -99,7 +99,7 @@ struct CommandFailure: Error {
     switch error {
     case .configuration: .usage
     case .image(let error): code(for: error)
-    case .socket, .system: .failed
+    case .socket, .system, .nbd: .failed
     case .controller: .simulation
     }
   }

@@ -28,6 +28,8 @@ final class LaneBench {
   var model: UnitModel
   var random: RandomStream
   var outstanding: [UInt64: Outstanding] = [:]
+  /// For messages.
+  var label = ""
   var failed = 0
   var completed = 0
   /// Failures of these are expected.
@@ -170,7 +172,8 @@ final class LaneBench {
       for (index, allowed) in entry.allowed.enumerated() {
         let value = UnitModel.value(bytes, index)
         if value == nil || !allowed.contains(value ?? 0) {
-          Issue.record("unit \(entry.first + index): read \(value ?? 0), not of \(allowed)")
+          let found = value.map(String.init) ?? "torn"
+          Issue.record("\(label): unit \(entry.first + index): read \(found), not of \(allowed)")
           return
         }
       }

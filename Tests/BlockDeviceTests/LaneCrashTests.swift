@@ -12,7 +12,7 @@ import Testing
     "nothing that was flushed is lost, and no metadata is ahead of its data", arguments: DiskShape.allCases,
     [1, 2])
   func power(shape: DiskShape, lanes: Int) throws {
-    for seed in 0..<16 * soak {
+    for seed in 0..<10 * soak {
       let scratch = DiskFolder()
       let medium = VolatileMedium()
       let bench = try LaneTests.bench(shape, seed: seed, lanes: lanes, scratch: scratch, medium: medium)
@@ -50,7 +50,7 @@ import Testing
   @Test("a request that fails costs itself only", arguments: DiskShape.allCases, [1, 2])
   func failures(shape: DiskShape, lanes: Int) throws {
     var failed = 0
-    for seed in 0..<10 * soak {
+    for seed in 0..<6 * soak {
       let scratch = DiskFolder()
       let medium = VolatileMedium()
       let bench = try LaneTests.bench(shape, seed: seed, lanes: lanes, scratch: scratch, medium: medium)

@@ -25,7 +25,7 @@ let soak = max(1, 10 * (getenv("TTBLK_LONG").flatMap { UInt64(String(cString: $0
 
   @Test("do what an array does", arguments: DiskShape.allCases, [1, 2, 3])
   func model(shape: DiskShape, lanes: Int) throws {
-    for seed in 0..<12 * soak {
+    for seed in 0..<8 * soak {
       let scratch = DiskFolder()
       let medium = VolatileMedium()
       let bench = try Self.bench(shape, seed: seed, lanes: lanes, scratch: scratch, medium: medium)

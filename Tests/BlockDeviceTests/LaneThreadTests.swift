@@ -53,17 +53,11 @@ import Testing
         device, [try engine()], bytes: bytes, stripes: stripes,
         random: RandomStream(seed: seed, name: "thread \(index)"))
     }
+    let label = "\(shape), seed \(seed), \(benches[0].engines[0].kind), direct: \(isDirect)"
+    device.log = { Issue.record("\(label): \($0)") }
     let threads = benches.map { bench in
-      Runner {
-        for _ in 0..<100 {
-          while bench.lanes[0].inFlight < 8 { bench.submit(lane: 0) }
-          try bench.run(lane: 0, .forever)
-        }
-        while bench.lanes[0].inFlight > 0 { try bench.run(lane: 0, .forever) }
-        // One thread owns an engine.
-        let wrong = bench.model.wrong(try bench.contents(), afterCrash: false, within: bench.stripes)
-        #expect(wrong == nil, "\(shape), seed \(seed)")
-      }
+      bench.label = label
+      return Runner { try serve(bench) }
     }
     for thread in threads { try thread.join() }
     for bench in benches { bench.close() }
@@ -75,6 +69,17 @@ import Testing
       #expect(wrong == nil, "\(shape), seed \(seed), after closing")
     }
     try after.close()
+  }
+
+  private static func serve(_ bench: LaneBench) throws {
+    for _ in 0..<100 {
+      while bench.lanes[0].inFlight < 8 { bench.submit(lane: 0) }
+      try bench.run(lane: 0, .forever)
+    }
+    while bench.lanes[0].inFlight > 0 { try bench.run(lane: 0, .forever) }
+    // One thread owns an engine.
+    let wrong = bench.model.wrong(try bench.contents(), afterCrash: false, within: bench.stripes)
+    #expect(wrong == nil, "\(bench.label)")
   }
 }
 

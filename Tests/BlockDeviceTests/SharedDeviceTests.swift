@@ -1,5 +1,4 @@
 // What lanes of one disk owe each other, step by step.
-import BlockIO
 import DiskImage
 import Glibc
 import Simulation
@@ -8,6 +7,7 @@ import Telemetry
 import Testing
 
 @testable import BlockDevice
+@testable import BlockIO
 
 @Suite("A disk with lanes") struct SharedDeviceTests {
   let folder = DiskFolder()
@@ -353,6 +353,59 @@ import Testing
     try first.finish()
     #expect(second.answers == [4: .ok, 5: .ok, 7: .ok])
     #expect(first.answers[6] == .ok)
+  }
+
+  @Test("where the host refuses to punch, zeros are written, few at a time, and discard is no longer offered")
+  func refusal() throws {
+    _ = try DiskShape.cow.make(folder, seed: 0, engine: SynchronousEngine())
+    #expect(truncate("\(folder.path)/base", 16 << 20) == 0)
+    unlink("\(folder.path)/disk")
+    try UMLCOW.create(
+      path: "\(folder.path)/disk", backing: "\(folder.path)/base", registry: folder.registry)
+    let image = try DiskShape.cow.reopen(folder)
+    let device = SharedDevice(name: "d", image: image)
+    let lines = Lines()
+    device.onLimitsChange = { lines.list.withLock { $0.append("changed") } }
+    let rig = try Rig(device)
+    rig.submit(.discard, 4096, 8 << 20, tag: 1)
+    #expect(rig.engine.entries.map(\.operation.count) == [8 << 20])
+    #expect(device.offersDiscard)
+    image.files[0].refusals.unmap.store(true, ordering: .relaxed)
+    try rig.finish()
+    #expect(!device.offersDiscard && rig.answers == [1: .ok])
+    rig.submit(.discard, 4096, 2 << 20, tag: 2)
+    #expect(rig.engine.entries.map(\.operation.count) == [1 << 20])
+    try rig.finish()
+    #expect(rig.answers[2] == .ok)
+    #expect(lines.list.withLock { $0 } == ["changed"])
+  }
+
+  @Test("much that waits in memory is flushed unasked; if that fails, once") func ownFlush() throws {
+    folder.write("base", [])
+    #expect(truncate("\(folder.path)/base", 400 * 16 << 20) == 0)
+    try UMLCOW.create(
+      path: "\(folder.path)/disk", backing: "\(folder.path)/base", registry: folder.registry)
+    let device = SharedDevice(name: "d", image: try DiskShape.cow.reopen(folder))
+    let rig = try Rig(device)
+    func write(_ pages: Range<UInt64>) throws {
+      for page in pages {
+        rig.submit(.write, page * 16 << 20, 4096, tag: page)
+        try rig.engine.complete(rig.engine.entries.count - 1)
+        try rig.run()
+      }
+    }
+    try write(0..<128)
+    #expect(rig.lane.inFlight == 0)
+    try write(128..<130)
+    #expect(rig.engine.kinds == [.synchronize] && rig.lane.inFlight == 1)
+    try rig.finish()
+    #expect(rig.lane.inFlight == 0 && rig.answers.count == 130)
+    try write(130..<259)
+    try rig.engine.complete(code: EIO)
+    try rig.run()
+    try write(259..<270)
+    #expect(rig.engine.underWay == 0 && rig.lane.inFlight == 0)
+    #expect(rig.answers.values.allSatisfy { $0 == .ok })
   }
 
   final class Lines: Sendable {

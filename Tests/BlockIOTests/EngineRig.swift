@@ -70,6 +70,16 @@ final class EngineRig {
     return events
   }
 
+  /// What another thread's `collect` got.
+  private(set) var collected: [IOEvent] = []
+
+  /// Runs until there were events with so many tags.
+  func collect(_ count: Int) {
+    while Set(collected.map(\.tag)).count < count {
+      guard (try? engine.run(.forever, into: &collected)) != nil else { return }
+    }
+  }
+
   func run(_ wait: Wait) throws -> [IOEvent] {
     var events: [IOEvent] = []
     try engine.run(wait, into: &events)

@@ -45,6 +45,21 @@ import Testing
     #expect(status(of: scratch.file("merged")).st_blocks * 512 <= 8 * 4096)
   }
 
+  @Test("long pieces, short ones and an odd end arrive, whether they can go past the page cache or not")
+  func longPieces() throws {
+    var bytes = (0..<(3 << 20) + 1000).map { UInt8(truncatingIfNeeded: $0 / 4096 + 1) | 1 }
+    for index in 1 << 20..<(1 << 20) + 600_000 { bytes[index] = 0 }
+    scratch.write("raw", bytes)
+    // The faulty engine writes from memory that is not aligned, which the kernel refuses.
+    for engine in [SynchronousEngine(), FaultyEngine()] as [any BlockEngine] {
+      try Convert(
+        open("raw"), to: scratch.file("out"), replacing: true, registry: registry, engine: engine,
+        progress: Progress()
+      ).toRaw()
+      #expect(readFile(scratch.file("out")) == bytes, "\(engine)")
+    }
+  }
+
   @Test("an output that exists, or is an input under any name, is refused and nothing is left behind")
   func outputs() throws {
     let sample = COWSample(.v3, size: 65536, path: scratch.file("base"), seed: 1)

@@ -22,7 +22,7 @@ import Testing
 
   func write(_ disk: any DiskImage, _ range: Range<UInt64>) throws {
     var segments: [Segment] = []
-    guard case .firstTouch(let pages, nil, nil) = try disk.planWrite(range, of: nothing, into: &segments)
+    guard case .firstTouch(let pages, nil, nil, nil) = try disk.planWrite(range, of: nothing, into: &segments)
     else {
       Issue.record("not a first touch: \(range)")
       return
@@ -33,6 +33,7 @@ import Testing
 
   func isHere(_ disk: any DiskImage, _ position: UInt64) throws -> Bool {
     var segments: [Segment] = []
+    disk.releaseMemory()
     try disk.plan(position..<position + 512, into: &segments)
     return segments[0].source == .file(0)
   }
@@ -46,6 +47,8 @@ import Testing
     var segments: [Segment] = []
     _ = try disk.planWrite(0..<4096, of: nothing, into: &segments)
     for page in 1..<400 { #expect(try !isHere(disk, UInt64(page) * 16 << 20)) }
+    let bitmap = try #require(disk as? UMLCOW.Disk)
+    #expect(bitmap.bitmap.loadedCount < 400)
     try disk.finishWrite(0..<4096)
     #expect(try isHere(disk, 0) && isHere(disk, 4096) && !isHere(disk, 8192))
     try disk.close()
@@ -119,12 +122,12 @@ import Testing
     try disk.discard(0..<4096)
     disk.isBusy = true
     _ = try disk.beginFlush()
-    #expect(disk.hasSpaceToFree)
+    #expect(disk.flushNeedsQuiet)
     try disk.put([UInt8](repeating: 2, count: 4096), at: 65536)
     #expect(qcow2.neededEnd > cluster)
     disk.isBusy = false
     _ = try disk.beginFlush()
-    #expect(!disk.hasSpaceToFree)
+    #expect(!disk.flushNeedsQuiet)
     let end = qcow2.neededEnd
     try disk.put([UInt8](repeating: 2, count: 4096), at: 131072)
     #expect(qcow2.neededEnd == end)

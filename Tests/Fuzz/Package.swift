@@ -22,11 +22,14 @@ let package = Package(
   name: "Fuzz",
   targets: [
     .target(name: "CLinux"),
+    .target(name: "CUring", linkerSettings: [.linkedLibrary("uring")]),
+    .systemLibrary(name: "CAIO", providers: [.apt(["libaio-dev"])]),
     .systemLibrary(name: "CCompression", providers: [.apt(["zlib1g-dev", "libzstd-dev"])]),
     .target(name: "Linux", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "VhostUser", dependencies: ["Linux"], swiftSettings: settings),
     .target(name: "TestKit", dependencies: ["Linux", "VhostUser"], swiftSettings: settings),
-    .target(name: "BlockIO", dependencies: ["Linux", "CLinux"], swiftSettings: settings),
+    .target(
+      name: "BlockIO", dependencies: ["Linux", "CLinux", "CUring", "CAIO"], swiftSettings: settings),
     .target(
       name: "DiskImage", dependencies: ["BlockIO", "Linux", "CLinux", "CCompression"], swiftSettings: settings
     ),
@@ -34,6 +37,9 @@ let package = Package(
     fuzzer("fuzz-chains", ["VhostUser", "Linux", "TestKit"]),
     fuzzer("fuzz-qcow2", ["DiskImage", "BlockIO", "CLinux"]),
     fuzzer("fuzz-cow", ["DiskImage", "BlockIO", "CLinux"]),
+    // The part of the module that knows neither sockets nor disks.
+    .target(name: "NBDProtocol", swiftSettings: settings),
+    fuzzer("fuzz-nbd", ["NBDProtocol"]),
   ],
   swiftLanguageModes: [.v6]
 )

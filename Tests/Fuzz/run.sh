@@ -25,7 +25,32 @@ seed_qcow2() {
   make bitmap 8k '' && qemu-img bitmap --add "$folder/bitmap" b
 }
 seed_qcow2
-for target in ${FUZZ_TARGETS:-fuzz-messages fuzz-chains fuzz-qcow2 fuzz-cow}; do
+# A whole handshake and some requests; a fuzzer does not guess magic numbers of eight bytes.
+seed_nbd() {
+  folder=.build-fuzz/corpus/fuzz-nbd
+  mkdir -p "$folder"
+  option() { printf 'IHAVEOPT\000\000\000%b\000\000\000%b' "$1" "$2"; }
+  request() {
+    printf '\045\140\225\023\000\000\000%b12345678' "$1"
+    head -c 8 /dev/zero
+    printf '\000\000\002\000'
+  }
+  {
+    printf '\377\000\000\000\003'
+    option '\003' '\000'
+    option '\010' '\000'
+    option '\012' '\033'
+    printf '\000\000\000\000\000\000\000\001\000\000\000\017base:allocation'
+    option '\007' '\013'
+    printf '\000\000\000\001a\000\002\000\001\000\003'
+    request '\000'
+    request '\007'
+    request '\001'
+    request '\002'
+  } >"$folder/whole"
+}
+seed_nbd
+for target in ${FUZZ_TARGETS:-fuzz-messages fuzz-chains fuzz-qcow2 fuzz-cow fuzz-nbd}; do
   mkdir -p .build-fuzz/corpus/$target .build-fuzz/crashes
   echo "$target for $seconds s"
   length=2048

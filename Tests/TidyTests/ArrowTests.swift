@@ -24,9 +24,10 @@ import Testing
     "VhostUser": ["Linux", "CLinux"],
     "BlockDevice": ["DiskImage", "BlockIO", "Linux", "DiskModel", "Simulation", "Telemetry"],
     "VirtioBlock": ["VhostUser", "BlockDevice", "Simulation", "CLinux"],
+    "NBD": ["Linux", "CLinux", "BlockDevice", "BlockIO", "DiskImage", "Simulation"],
     "Scenario": [
       "Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage",
-      "VhostUser", "BlockDevice", "VirtioBlock",
+      "VhostUser", "BlockDevice", "VirtioBlock", "NBD",
     ],
     "TestKit": [
       "Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage",
@@ -34,15 +35,15 @@ import Testing
     ],
     "ttblk": [
       "Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage",
-      "VhostUser", "BlockDevice", "VirtioBlock", "Scenario", "TestKit",
+      "VhostUser", "BlockDevice", "VirtioBlock", "NBD", "Scenario", "TestKit",
     ],
   ]
 
   /// What comes from elsewhere, and who may use it. The pure modules do without the C library.
   static let foreign: [String: Set<String>] = [
     "Glibc": [
-      "Linux", "TimeTravel", "BlockIO", "DiskImage", "VhostUser", "BlockDevice", "VirtioBlock", "Scenario",
-      "TestKit", "ttblk",
+      "Linux", "TimeTravel", "BlockIO", "DiskImage", "VhostUser", "BlockDevice", "VirtioBlock", "NBD",
+      "Scenario", "TestKit", "ttblk",
     ],
     // Compressing on every processor; nothing of a simulation.
     "Dispatch": ["DiskImage"],

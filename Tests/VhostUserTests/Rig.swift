@@ -25,15 +25,18 @@ final class TestDevice: DeviceBackend {
   var held: [Held] = []
   var reason: String??
   var served = 0
+  /// Of each write to the configuration space, whether it was for a migration.
+  var writes: [Bool] = []
   var onChain: ((Chain) -> Void)?
   /// Where the rings are served, if not here.
   var home: ThreadedHome?
 
   func home(ofQueue index: Int) -> (any RingHome)? { home }
 
-  func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool {
+  func writeConfiguration(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
     guard offset == 32, bytes.count == 1 else { return false }
     configurationSpace[32] = bytes[0]
+    writes.append(isMigration)
     return true
   }
 
@@ -54,8 +57,10 @@ final class TestDevice: DeviceBackend {
     events.append("done \(queue.index)")
   }
 
-  func completeOne() {
-    let one = held.removeFirst()
+  func completeOne() { complete(at: 0) }
+
+  func complete(at place: Int) {
+    let one = held.remove(at: place)
     one.status?.storeBytes(of: 0, as: UInt8.self)
     #expect(one.queue.complete(head: one.head, written: UInt32(one.writable)))
   }
@@ -83,10 +88,10 @@ final class Rig {
 
   init(
     inBand: Bool = true, callReply: CallReplyOrder = .afterKickReply, device: TestDevice = TestDevice(),
-    layout: Layout = .split
+    layout: Layout = .split, memory shared: MockMemory? = nil
   ) throws {
     loop = try EventLoop()
-    memory = try MockMemory()
+    memory = try shared ?? MockMemory()
     self.device = device
     lines = Lines()
     var ends: [CInt] = []

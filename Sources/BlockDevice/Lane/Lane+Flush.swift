@@ -34,10 +34,10 @@ extension Lane {
   /// Begins the flush under way; this is the one that leads it.
   func leadFlush(_ slot: Int) {
     slots.slots[slot].step = .waiting
-    slots.slots[slot].code = 0
+    slots.slots[slot].isLeading = true
     do throws(DiskImageError) {
       let isDone = try device.lock { () throws(DiskImageError) -> Bool? in
-        if device.image.hasSpaceToFree, !device.quiet.holdsBack, waitForQuiet(slot) { return nil }
+        if device.image.flushNeedsQuiet, holdBack(slot) || waitForQuiet(slot) { return nil }
         return try beginFlush()
       }
       guard let isDone else { return }
@@ -53,12 +53,12 @@ extension Lane {
     device.flush.begin(covering: device.completedWrites.load(ordering: .sequentiallyConsistent))
     let plan: FlushPlan
     do throws(DiskImageError) { plan = try device.image.beginFlush() } catch {
-      device.endFlush(isDurable: false)
+      device.endFlush(isDurable: false, by: self)
       throw error
     }
     guard let file = plan.file else {
       device.image.endFlush(.done)
-      device.endFlush(isDurable: true)
+      device.endFlush(isDurable: true, by: self)
       return true
     }
     flight = FlushFlight(plan: plan, file: file)
@@ -97,7 +97,7 @@ extension Lane {
     let isDurable = if case .done = result { true } else { false }
     device.lock {
       device.image.endFlush(result)
-      device.endFlush(isDurable: isDurable)
+      device.endFlush(isDurable: isDurable, by: self)
     }
     if isDurable { answer(slot, .ok) } else { failFlush(slot, HostError(code: slots.slots[slot].code)) }
   }

@@ -5,13 +5,10 @@ import DiskImage
 extension Lane {
   /// The moment that a request waited for.
   func useQuiet(_ slot: Int) {
+    // Changes that are to be durable come twice.
+    if slots.slots[slot].isLeading { return flushInQuiet(slot) }
     switch slots.slots[slot].request.operation {
-    case .flush: flushInQuiet(slot)
-    case .read: preconditionFailure("a read waits for nobody")
-    // A write that is to be durable waits as the leader of a flush, too.
-    case .write where slots.slots[slot].isChanged: flushInQuiet(slot)
-    case .discard where slots.slots[slot].isChanged, .writeZeroes where slots.slots[slot].isChanged:
-      flushInQuiet(slot)
+    case .read, .flush: preconditionFailure("a request that waits for nobody has got its moment")
     case .write:
       let offset = slots.slots[slot].request.offset
       guard
@@ -33,7 +30,7 @@ extension Lane {
   private func inQuiet(_ slot: Int, _ body: () throws(DiskImageError) -> Void) -> Bool {
     do throws(DiskImageError) {
       try device.lock { () throws(DiskImageError) in
-        defer { device.endQuiet() }
+        defer { device.endQuiet(by: self) }
         try body()
       }
       return true
@@ -46,7 +43,7 @@ extension Lane {
   private func flushInQuiet(_ slot: Int) {
     do throws(DiskImageError) {
       let isDone = try device.lock { () throws(DiskImageError) in
-        defer { device.endQuiet() }
+        defer { device.endQuiet(by: self) }
         return try beginFlush()
       }
       if isDone { return answer(slot, .ok) }

@@ -43,6 +43,7 @@ extension Lane {
   ) throws(DiskImageError) -> Planned {
     guard !holdBack(slot) else { return .waiting }
     segments.removeAll(keepingCapacity: true)
+    device.image.releaseMemory()
     try device.image.plan(range, into: &segments)
     var movesBytes = false
     for segment in segments {
@@ -96,7 +97,7 @@ extension Lane {
 
   /// The bytes of a plan have moved, or have failed to.
   func finishMoving(_ slot: Int) {
-    if device.movesBytes { device.lock { device.endMoving() } }
+    if device.movesBytes { device.lock { device.endMoving(by: self) } }
     finishPiece(slot)
   }
 

@@ -72,11 +72,12 @@ extension Lane {
   ) throws(DiskImageError) -> Planned {
     guard !holdBack(slot) else { return .waiting }
     segments.removeAll(keepingCapacity: true)
+    device.image.releaseMemory()
     switch try device.image.planWrite(range, of: data, into: &segments) {
     case .inPlace:
       device.beginMoving()
       return .moving
-    case .firstTouch(let pages, let head, let tail):
+    case .firstTouch(let pages, let head, let tail, let room):
       guard !waitAtGate(slot, pages) else { return .waiting }
       slots.slots[slot].place = segments[0].offset
       segments.removeAll(keepingCapacity: true)
@@ -91,7 +92,9 @@ extension Lane {
           segments.removeAll(keepingCapacity: true)
         }
       }
-      device.gate.close(pages)
+      let isRoomFree = kind == .write && room.map { !device.gate.isClosed($0) } ?? false
+      slots.slots[slot].room = isRoomFree ? room ?? pages : pages
+      device.gate.close(slots.slots[slot].room)
       device.beginMoving()
       return .touching
     case .blocking(let exclusive):
@@ -174,14 +177,18 @@ extension Lane {
   private func writeTouched(_ slot: Int, _ data: UnsafeBufferPointer<iovec>) {
     let entry = slots.slots[slot]
     let (head, tail) = edges(slot)
+    let before = entry.pages.lowerBound - entry.room.lowerBound
     slices.removeAll()
+    if before > 0 { slices.append(zeros.part(before)) }
     if let head { slices.append(head) }
     slices.append(data)
     if let tail { slices.append(tail) }
+    if entry.room.upperBound > entry.pages.upperBound {
+      slices.append(zeros.part(entry.room.upperBound - entry.pages.upperBound))
+    }
     slots.slots[slot].step = .touching
-    let count = slices.parts.byteCount ?? 0
-    enqueue(
-      .write, slot, device.files[0], at: entry.place - UInt64(head?.iov_len ?? 0), count: count, slices.parts)
+    let start = entry.place - UInt64(head?.iov_len ?? 0) - before
+    enqueue(.write, slot, device.files[0], at: start, count: slices.parts.byteCount ?? 0, slices.parts)
   }
 
   /// What is around the data is there.
@@ -199,8 +206,8 @@ extension Lane {
       if entry.code == 0 {
         do throws(DiskImageError) { try device.image.finishWrite(entry.pages) } catch { failure = error }
       }
-      device.openGate(entry.pages)
-      device.endMoving()
+      device.openGate(entry.room, by: self)
+      device.endMoving(by: self)
       return device.image.wantsFlush && !device.flush.isUnderWay && device.flushesItself
     }
     slots.releaseEdges(slot)
@@ -212,7 +219,6 @@ extension Lane {
   func finishChange(_ slot: Int) {
     let writes = device.completedWrites.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue
     guard slots.slots[slot].request.isDurable || device.isWriteThrough else { return answer(slot, .ok) }
-    slots.slots[slot].isChanged = true
     makeDurable(slot, writes: writes)
   }
 }

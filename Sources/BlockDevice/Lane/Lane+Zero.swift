@@ -11,9 +11,10 @@ extension Lane {
     let entry = slots.slots[slot]
     let position = entry.zeroed
     let end = entry.request.offset + entry.request.length
+    let unmaps = entry.request.operation == .discard || entry.request.mayUnmap
+    if unmaps, device.files[0].refusesToUnmap { device.stopOfferingDiscard() }
     guard position < end else { return finishChange(slot) }
     guard let granularity = device.zeroGranularity else { return zeroThroughImage(slot) }
-    let unmaps = entry.request.operation == .discard || entry.request.mayUnmap
     let kind = unmaps ? IOOperation.Kind.zeroAndUnmap : .zero
     let stop = min(end, position + zeroStep(unmaps))
     if let file = device.plainFile {
@@ -35,7 +36,6 @@ extension Lane {
   /// Where zeros must be written, few at a time: others wait for the pages.
   private func zeroStep(_ unmaps: Bool) -> UInt64 {
     let file = device.files[0]
-    if unmaps, file.refusesToUnmap { device.stopOfferingDiscard() }
     let isWritten = unmaps ? file.refusesToUnmap : file.refusesToZero
     return isWritten ? Limits.zeroBytesPerWrittenStep : Limits.zeroBytesPerStep
   }
@@ -53,7 +53,7 @@ extension Lane {
     do throws(DiskImageError) {
       isWaiting = try device.lock { () throws(DiskImageError) in
         guard !holdBack(slot) else { return true }
-        if device.image.zeroesNeedQuiet, waitForQuiet(slot) { return true }
+        if device.image.changesNeedQuiet, waitForQuiet(slot) { return true }
         try zeroPiece(slot)
         return false
       }

@@ -110,7 +110,8 @@ package final class Lane {
       slots.release(slot)
       guard !entry.isInternal else { continue }
       statistics.record(entry.request, status, latency: now.since(entry.submitted))
-      completions.append(BlockCompletion(tag: entry.request.tag, status: status))
+      let code = status == .ok ? 0 : entry.code
+      completions.append(BlockCompletion(tag: entry.request.tag, status: status, code: code))
     }
     answered.removeAll(keepingCapacity: true)
   }
@@ -158,6 +159,7 @@ package final class Lane {
 
   private func handle(_ message: LaneMessage) {
     switch message {
+    case .replan(let slot) where slots.slots[slot].isLeading: leadFlush(slot)
     case .replan(let slot): start(slot, slots.parts(slot))
     case .quiet(let slot): useQuiet(slot)
     case .flushed(let slot, let isDurable): answer(slot, isDurable ? .ok : .ioError)
@@ -185,6 +187,7 @@ package final class Lane {
   /// It has failed; somebody should know why.
   func fail(_ slot: Int, _ reason: some CustomStringConvertible) {
     device.report(slots.slots[slot].request, reason, at: now)
+    if case .file(let error) = reason as? DiskImageError { slots.slots[slot].code = error.code ?? 0 }
     answer(slot, .ioError)
   }
 

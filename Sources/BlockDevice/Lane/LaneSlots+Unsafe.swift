@@ -26,8 +26,8 @@ struct LaneSlot {
   var isInternal = false
   var step = Step.waiting
   var submitted: SimulationTime
-  /// Everything that it changes is changed; it waits to be durable.
-  var isChanged = false
+  /// It leads the flush under way.
+  var isLeading = false
   /// How many operations have no event yet.
   var underWay = 0
   /// What failed first: a value of `errno`.
@@ -37,6 +37,8 @@ struct LaneSlot {
   var pieceEnd: UInt64
   /// What is written for the first time, and where its data goes.
   var pages: Range<UInt64> = 0..<0
+  /// Those, and what is written around them to make room: what the gate is closed for.
+  var room: Range<UInt64> = 0..<0
   var head: Range<UInt64> = 0..<0
   var tail: Range<UInt64> = 0..<0
   var place: UInt64 = 0

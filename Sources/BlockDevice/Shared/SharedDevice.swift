@@ -108,7 +108,7 @@ package final class SharedDevice: @unchecked Sendable {
   }
 }
 
-// Under the lock.
+// Under the lock. A lane tells itself without a mailbox.
 extension SharedDevice {
   /// Takes a lane in.
   func add(_ mailbox: LaneMailbox) -> Int {
@@ -124,7 +124,13 @@ extension SharedDevice {
   func remove(lane: Int) { mailboxes[lane] = nil }
 
   /// Tells a lane.
-  func post(_ message: LaneMessage, to lane: Int) { mailboxes[lane]?.post(message) }
+  private func tell(_ lane: Int, _ message: LaneMessage, by sender: Lane) {
+    if lane == sender.number {
+      sender.unfinished.append(message)
+    } else {
+      mailboxes[lane]?.post(message)
+    }
+  }
 
   /// A request was planned and moves bytes.
   func beginMoving() {
@@ -134,35 +140,35 @@ extension SharedDevice {
   }
 
   /// It is over.
-  func endMoving() {
+  func endMoving(by lane: Lane) {
     guard movesBytes else { return }
     let waiter = quiet.end()
     image.isBusy = quiet.busyCount > 0
-    if let waiter { post(.quiet(slot: waiter.slot), to: waiter.lane) }
+    if let waiter { tell(waiter.lane, .quiet(slot: waiter.slot), by: lane) }
   }
 
   /// The moment that a request waited for is over.
-  func endQuiet() {
+  func endQuiet(by lane: Lane) {
     quiet.finish(released: &woken)
-    replanWoken()
+    replanWoken(by: lane)
   }
 
   /// First writes to these pages are over.
-  func openGate(_ pages: Range<UInt64>) {
+  func openGate(_ pages: Range<UInt64>, by lane: Lane) {
     gate.open(pages, woken: &woken)
-    replanWoken()
+    replanWoken(by: lane)
   }
 
-  private func replanWoken() {
-    for waiter in woken { post(.replan(slot: waiter.slot), to: waiter.lane) }
+  private func replanWoken(by lane: Lane) {
+    for waiter in woken { tell(waiter.lane, .replan(slot: waiter.slot), by: lane) }
     woken.removeAll(keepingCapacity: true)
   }
 
   /// The flush under way is over: tells who waited for it, and who leads the next one.
-  func endFlush(isDurable: Bool) {
+  func endFlush(isDurable: Bool, by lane: Lane) {
     let leader = flush.end(isDurable: isDurable, waiters: &woken)
-    for waiter in woken { post(.flushed(slot: waiter.slot, isDurable: isDurable), to: waiter.lane) }
+    for waiter in woken { tell(waiter.lane, .flushed(slot: waiter.slot, isDurable: isDurable), by: lane) }
     woken.removeAll(keepingCapacity: true)
-    if let leader { post(.lead(slot: leader.slot), to: leader.lane) }
+    if let leader { tell(leader.lane, .lead(slot: leader.slot), by: lane) }
   }
 }

@@ -8,16 +8,12 @@ import Linux
 /// Truly asynchronous with O_DIRECT only: through the page cache the kernel waits within `io_submit`. It has
 /// no way to zero a range, which is done within `run`.
 ///
-/// SAFETY: a control block is copied by the kernel at `io_submit`, and so is the list of parts; a request
-/// carries the address of its operation, which stays until its event is reaped.
+/// SAFETY: the kernel copies the list of parts at `io_submit`; a request carries the address of its
+/// operation, which stays until its completion is reaped.
 final class AIOEngine: QueuedEngine {
-  private var context: io_context_t?
+  private let aio: OpaquePointer
+  private let completions: UnsafeMutableBufferPointer<CAIO_completion>
   private let inKernelMax: Int
-  private let blocks: UnsafeMutablePointer<iocb>
-  /// A poll is cancelled by its block's address, so each watched descriptor has one of its own.
-  private let polls: UnsafeMutablePointer<iocb>
-  private let list: UnsafeMutablePointer<UnsafeMutablePointer<iocb>?>
-  private let completions: UnsafeMutablePointer<io_event>
   private var table: OperationTable
   private var watches = WatchTable()
   private var inKernel = 0
@@ -25,21 +21,16 @@ final class AIOEngine: QueuedEngine {
 
   init(depth: Int, mischief: Mischief? = nil) throws(LinuxError) {
     inKernelMax = min(max(depth, Limits.ringEntriesMin), Limits.ringEntriesMax)
-    let code = io_setup(CInt(inKernelMax + Limits.pollsMax), &context)
-    guard code == 0 else { throw LinuxError("io_setup", "", code: -code) }
-    blocks = .allocate(capacity: inKernelMax)
-    polls = .allocate(capacity: Limits.pollsMax)
-    list = .allocate(capacity: inKernelMax + Limits.pollsMax)
+    var created: OpaquePointer?
+    let code = CAIO_create(UInt32(inKernelMax), UInt32(Limits.pollsMax), &created)
+    guard code == 0, let created else { throw LinuxError("io_setup", "", code: code) }
+    aio = created
     completions = .allocate(capacity: Limits.completionsPerReap)
     table = OperationTable(mischief: mischief)
   }
 
   deinit {
-    // Waits for what is under way.
-    io_destroy(context)
-    blocks.deallocate()
-    polls.deallocate()
-    list.deallocate()
+    CAIO_destroy(aio)
     completions.deallocate()
   }
 
@@ -59,10 +50,7 @@ final class AIOEngine: QueuedEngine {
   }
 
   func unwatch(_ descriptor: CInt) {
-    guard let (index, _) = watches.remove(descriptor) else { return }
-    var ignored = io_event()
-    // The event comes nevertheless, and is nobody's by then.
-    io_cancel(context, polls + index, &ignored)
+    if let (index, _) = watches.remove(descriptor) { CAIO_unpoll(aio, UInt32(index)) }
   }
 
   func run(_ wait: Wait, into events: inout [IOEvent]) throws(BlockIOError) {
@@ -71,151 +59,129 @@ final class AIOEngine: QueuedEngine {
 
   private func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
     let before = events.count
-    while true {
-      let isFull = try !submit(into: &events)
-      let isIdle = table.underWay == 0 && watches.externalCount == 0
-      let patience = events.count > before || (canSubmit && !isFull) || isIdle ? .no : wait
-      let reaped = try reap(patience, into: &events)
-      if isFull, inKernel == 0 { carryOut(into: &events) }
-      if canSubmit, reaped > 0 || !isFull { continue }
-      if patience != wait || wait != .forever || reaped == 0 || events.count > before { return }
-    }
-  }
-
-  private var canSubmit: Bool { table.hasReady && inKernel < inKernelMax }
-
-  /// - Returns: false when the kernel has no room for more.
-  private func submit(into events: inout [IOEvent]) throws(LinuxError) -> Bool {
     if !watchesWakeUp, let wakeUp = table.wakeUp {
       try watches.add(wakeUp.descriptor, tag: 0, isInternal: true)
       watchesWakeUp = true
     }
-    var count = 0
-    while let index = watches.arm() {
-      io_prep_poll(polls + index, watches.watches[index].descriptor, CInt(POLLIN))
-      polls[index].data = UnsafeMutableRawPointer(bitPattern: UInt(watches.data(index)))
-      list[count] = polls + index
-      count += 1
+    // Once a run: what is readable still is for the next.
+    var toArm = watches.unarmedCount
+    var wait = wait
+    while true {
+      prepare(&toArm, into: &events)
+      let isTaken = try submit(into: &events)
+      // The kernel takes nothing, and has nothing that could make room.
+      if !isTaken, inKernel == 0 { carryOut(into: &events) }
+      let isBusy = events.count > before || (canSubmit && isTaken) || isIdle
+      let patience = isBusy ? 0 : wait.milliseconds
+      let reaped = try reap(patience, into: &events)
+      if patience > 0 { wait = .no }
+      // A step that follows on another is submitted before the owner is busy with the events.
+      if canSubmit, isTaken || reaped > 0, events.count - before < inKernelMax { continue }
+      if wait != .forever || events.count > before || isIdle || reaped < 0 { return }
     }
-    var operations = 0
-    while inKernel + operations < inKernelMax, let operation = table.next(into: &events) {
-      guard prepare(blocks + operations, operation) else {
-        table.complete(operation, result: operation.pointee.step.execute(), into: &events)
-        continue
-      }
-      list[count] = blocks + operations
-      operations += 1
-      count += 1
-    }
-    return try submit(count: count, into: &events)
   }
 
-  private func submit(count: Int, into events: inout [IOEvent]) throws(LinuxError) -> Bool {
-    var first = 0
+  private var canSubmit: Bool { table.hasReady && inKernel < inKernelMax }
+  private var isIdle: Bool { table.underWay == 0 && watches.externalCount == 0 }
+
+  private func prepare(_ toArm: inout Int, into events: inout [IOEvent]) {
+    while toArm > 0 {
+      let index = watches.arm()
+      toArm -= 1
+      CAIO_poll(aio, UInt32(index), watches.watches[index].descriptor, watches.data(index))
+    }
+    // Descriptors have their turn.
+    let eventsMax = events.count + inKernelMax
+    var room = inKernelMax - inKernel
+    while room > 0, events.count < eventsMax, let operation = table.next(into: &events) {
+      let step = operation.pointee.step
+      let data = UInt64(UInt(bitPattern: operation))
+      switch step.kind {
+      case .read: CAIO_read(aio, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
+      case .write: CAIO_write(aio, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
+      case .synchronize: CAIO_synchronize(aio, step.descriptor, data)
+      case .zero, .unmap:
+        table.complete(operation, result: step.execute(), into: &events)
+        continue
+      }
+      room -= 1
+    }
+  }
+
+  /// - Returns: false when the kernel has no room for more.
+  private func submit(into events: inout [IOEvent]) throws(LinuxError) -> Bool {
+    let count = CAIO_batch_count(aio)
+    defer { CAIO_clear(aio) }
+    var first: UInt32 = 0
     while first < count {
-      let result = Int(io_submit(context, count - first, list + first))
-      for index in first..<first + max(0, result) where operation(list[index]) != nil { inKernel += 1 }
-      first += max(0, result)
-      if result > 0 { continue }
-      let code = CInt(truncatingIfNeeded: -result)
-      if result == 0 || code == EAGAIN || code == EINTR {
-        for index in (first..<count).reversed() { takeBack(list[index]) }
+      let result = CAIO_submit(aio, first)
+      if result > 0 {
+        for index in first..<first + UInt32(result) where operation(index) != nil { inKernel += 1 }
+        first += UInt32(result)
+        continue
+      }
+      if result == 0 || result == -EAGAIN || result == -EINTR {
+        for index in (first..<count).reversed() {
+          if let operation = operation(index) {
+            table.putBack(operation)
+          } else {
+            watches.disarm(CAIO_batch_data(aio, index))
+          }
+        }
         return false
       }
       // It is the first that the kernel does not take.
-      if let operation = operation(list[first]) {
-        table.complete(operation, result: result, into: &events)
-      } else if let poll = list[first] {
-        _ = watches.completed(UInt64(UInt(bitPattern: poll.pointee.data)), result: result, into: &events)
+      if let operation = operation(first) {
+        complete(operation, result: Int(result), into: &events)
+      } else {
+        _ = watches.completed(CAIO_batch_data(aio, first), result: Int(result), into: &events)
       }
       first += 1
     }
     return true
   }
 
-  private func operation(_ block: UnsafeMutablePointer<iocb>?) -> UnsafeMutablePointer<Operation>? {
-    guard let data = block?.pointee.data, !WatchTable.isWatch(UInt64(UInt(bitPattern: data))) else {
-      return nil
-    }
-    return data.assumingMemoryBound(to: Operation.self)
+  private func operation(_ index: UInt32) -> UnsafeMutablePointer<Operation>? {
+    let data = CAIO_batch_data(aio, index)
+    return WatchTable.isWatch(data) ? nil : UnsafeMutablePointer(bitPattern: UInt(data))
   }
 
-  private func takeBack(_ block: UnsafeMutablePointer<iocb>?) {
-    if let operation = operation(block) {
-      table.putBack(operation)
-    } else if let block {
-      watches.disarm(block - polls)
-    }
-  }
-
-  /// - Returns: false for what the kernel has no asynchronous way of.
-  private func prepare(_ block: UnsafeMutablePointer<iocb>, _ operation: UnsafeMutablePointer<Operation>)
-    -> Bool
-  {
-    let step = operation.pointee.step
-    switch step.kind {
-    case .read where step.partCount == 1:
-      io_prep_pread(
-        block, step.descriptor, step.parts.pointee.iov_base, step.parts.pointee.iov_len, Int64(step.offset))
-    case .write where step.partCount == 1:
-      io_prep_pwrite(
-        block, step.descriptor, step.parts.pointee.iov_base, step.parts.pointee.iov_len, Int64(step.offset))
-    case .read: io_prep_preadv(block, step.descriptor, step.parts, CInt(step.partCount), Int64(step.offset))
-    case .write: io_prep_pwritev(block, step.descriptor, step.parts, CInt(step.partCount), Int64(step.offset))
-    case .synchronize:
-      memset(block, 0, MemoryLayout<iocb>.size)
-      block.pointee.aio_fildes = step.descriptor
-      block.pointee.aio_lio_opcode = Int16(IO_CMD_FDSYNC.rawValue)
-    case .zero, .unmap: return false
-    }
-    block.pointee.data = UnsafeMutableRawPointer(operation)
-    return true
-  }
-
-  private func reap(_ patience: Wait, into events: inout [IOEvent]) throws(LinuxError) -> Int {
+  /// - Returns: how many completions there were; -1 when a signal ended the wait.
+  private func reap(_ milliseconds: CInt, into events: inout [IOEvent]) throws(LinuxError) -> Int {
     var total = 0
-    var patience = patience
+    var patience = milliseconds
     while true {
-      let count = Int(getEvents(patience))
+      let count = Int(CAIO_reap(aio, patience, completions.baseAddress, UInt32(completions.count)))
       guard count >= 0 else {
-        if count == -Int(EINTR) { return total }
+        if count == -Int(EINTR) { return total > 0 ? total : -1 }
         throw LinuxError("io_getevents", "", code: CInt(-count))
       }
       for index in 0..<count { take(completions[index], into: &events) }
       total += count
-      if count < Limits.completionsPerReap { return total }
-      patience = .no
+      if count < completions.count { return total }
+      patience = 0
     }
   }
 
-  private func getEvents(_ patience: Wait) -> CInt {
-    let least = patience == .no ? 0 : 1
-    if patience == .forever {
-      return io_getevents(context, least, Limits.completionsPerReap, completions, nil)
+  private func take(_ completion: CAIO_completion, into events: inout [IOEvent]) {
+    if WatchTable.isWatch(completion.data) {
+      let finding = watches.completed(completion.data, result: Int(completion.result), into: &events)
+      if finding == .own { table.wokeUp() }
+    } else if let operation = UnsafeMutablePointer<Operation>(bitPattern: UInt(completion.data)) {
+      inKernel -= 1
+      complete(operation, result: Int(completion.result), into: &events)
     }
-    let milliseconds = Int(patience.milliseconds)
-    var time = timespec(tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000)
-    return io_getevents(context, least, Limits.completionsPerReap, completions, &time)
   }
 
-  private func take(_ event: io_event, into events: inout [IOEvent]) {
-    let result = Int(bitPattern: event.res)
-    let data = UInt64(UInt(bitPattern: event.data))
-    if WatchTable.isWatch(data) {
-      if watches.completed(data, result: result, into: &events) == .own { table.wokeUp() }
-      return
-    }
-    guard let operation = UnsafeMutablePointer<Operation>(bitPattern: UInt(data)) else { return }
-    inKernel -= 1
-    let isRefused = result == -Int(EINVAL) || result == -Int(EOPNOTSUPP)
-    if isRefused, operation.pointee.step.kind == .synchronize {
-      // A file system without it.
-      return table.complete(operation, result: operation.pointee.step.execute(), into: &events)
-    }
-    table.complete(operation, result: result, into: &events)
+  private func complete(
+    _ operation: UnsafeMutablePointer<Operation>, result: Int, into events: inout [IOEvent]
+  ) {
+    let step = operation.pointee.step
+    // File systems without it refuse to synchronise in this way.
+    let isRefused = step.kind == .synchronize && (result == -Int(EINVAL) || result == -Int(EOPNOTSUPP))
+    table.complete(operation, result: isRefused ? step.execute() : result, into: &events)
   }
 
-  /// The kernel takes nothing, and nothing is with it that could make room.
   private func carryOut(into events: inout [IOEvent]) {
     guard let operation = table.next(into: &events) else { return }
     table.complete(operation, result: operation.pointee.step.execute(), into: &events)

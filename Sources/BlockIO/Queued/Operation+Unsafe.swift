@@ -1,5 +1,6 @@
 // The state of one operation that is under way.
 import Glibc
+import Linux
 
 /// An operation from its enqueueing to its event; a slot that is used again and again.
 ///
@@ -162,6 +163,12 @@ struct Operation {
     }
   }
 
+  /// Whether the step reaches a regular file through the page cache.
+  var goesThroughCache: Bool {
+    guard let file else { return false }
+    return !file.isBlockDevice && step.descriptor == file.descriptor.rawValue
+  }
+
   /// How many bytes of the request lie in the window.
   var countInWindow: Int { Int(min(limit, windowStart + UInt64(windowCount)) - position) }
 }
@@ -219,6 +226,8 @@ extension Limits {
   static let buffersKept = 2
   /// Files that want more than this are not used with O_DIRECT.
   static let directAlignmentMax = 65536
+  /// How many operations of one engine wait for ranges.
+  static let waitingForRangesMax = 64
   /// What the page cache writes at once, at least.
   static let pageBytes = 4096
   /// Zeros are written in steps of this many bytes.

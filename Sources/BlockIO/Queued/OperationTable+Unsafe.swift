@@ -15,14 +15,18 @@ struct OperationTable: ~Copyable {
 
   private(set) var underWay = 0
   private var vacant = OperationList()
+  /// What is not begun …
   private var ready = OperationList()
+  /// … and what goes on, and comes first: others may wait for what it holds.
+  private var begun = OperationList()
   private var withoutBuffer = OperationList()
   private var withoutRange = OperationList()
+  private var withoutRangeCount = 0
   private var chunks: [UnsafeMutablePointer<Operation>] = []
   private var buffers = BufferPool()
   private var zeros: UnsafeMutableRawPointer?
   private var mischief: Mischief?
-  /// By which other engines wake this one; there once a range of a file was asked for.
+  /// By which other engines wake this one; there as soon as a file with ranges is.
   private(set) var wakeUp: WakeUp?
 
   init(mischief: Mischief? = nil) { self.mischief = mischief }
@@ -38,11 +42,16 @@ struct OperationTable: ~Copyable {
   }
 
   /// Whether `next` has something to say.
-  var hasReady: Bool { ready.first != nil }
+  var hasReady: Bool { begun.first != nil || (ready.first != nil && canBegin) }
+
+  /// The list of ranges is searched from end to end: not everybody queues up there.
+  private var canBegin: Bool { withoutRangeCount < Limits.waitingForRangesMax }
 
   /// Takes an operation; it is ready.
   mutating func add(_ operation: IOOperation, _ list: UnsafeBufferPointer<iovec>) {
     let slot = vacantSlot()
+    // The engine watches it before the operation can have to wait.
+    if wakeUp == nil, operation.file.direct?.locks != nil { wakeUp = try? WakeUp() }
     slot.pointee.kind = operation.kind
     slot.pointee.tag = operation.tag
     slot.pointee.file = operation.file
@@ -67,7 +76,7 @@ struct OperationTable: ~Copyable {
   /// The next operation that needs the kernel; its `step` says what for. Appends the events of those that
   /// need nothing any more.
   mutating func next(into events: inout [IOEvent]) -> Reference? {
-    while let slot = ready.popFirst() {
+    while let slot = begun.popFirst() ?? (canBegin ? ready.popFirst() : nil) {
       switch prepare(slot) {
       case .step:
         if mischief != nil { shorten(slot) }
@@ -82,7 +91,7 @@ struct OperationTable: ~Copyable {
   /// Takes back an operation whose step the kernel had no room for.
   mutating func putBack(_ slot: Reference) {
     if slot.pointee.phase == .plain || slot.pointee.phase == .whole { slot.pointee.phase = .waiting }
-    ready.prepend(slot)
+    begun.prepend(slot)
   }
 
   /// Takes the result of a step: how many bytes were moved, or the negative value of `errno`. The operation
@@ -91,7 +100,7 @@ struct OperationTable: ~Copyable {
     var result = result
     if mischief != nil, let other = mischief?.result(result) { result = other }
     switch outcome(slot, result) {
-    case .step, .parked: ready.append(slot)
+    case .step, .parked: begun.append(slot)
     case .finished(let code): finish(slot, code, into: &events)
     }
   }
@@ -101,11 +110,13 @@ struct OperationTable: ~Copyable {
     wakeUp?.clear()
     var waiting = OperationList()
     swap(&waiting, &withoutRange)
+    withoutRangeCount = 0
     while let slot = waiting.popFirst() {
       if let ticket = slot.pointee.ticket, slot.pointee.file?.direct?.locks?.isGranted(ticket) == true {
-        ready.append(slot)
+        begun.append(slot)
       } else {
         withoutRange.append(slot)
+        withoutRangeCount += 1
       }
     }
   }
@@ -201,15 +212,13 @@ struct OperationTable: ~Copyable {
   ) -> Outcome {
     guard let locks = direct.locks else { return isExclusive ? .finished(EINVAL) : .step }
     guard slot.pointee.ticket == nil else { return .step }
-    if wakeUp == nil {
-      do throws(LinuxError) { wakeUp = try WakeUp() } catch { return .finished(error.code) }
-    }
     guard let wakeUp else { return .finished(EMFILE) }
     let range = slot.pointee.position..<slot.pointee.end
     let (ticket, isGranted) = locks.take(range, exclusive: isExclusive, for: wakeUp)
     slot.pointee.ticket = ticket
     if isGranted { return .step }
     withoutRange.append(slot)
+    withoutRangeCount += 1
     return .parked
   }
 
@@ -440,7 +449,7 @@ struct OperationTable: ~Copyable {
     if let buffer = slot.pointee.buffer {
       slot.pointee.buffer = nil
       buffers.giveBack(buffer)
-      if let waiting = withoutBuffer.popFirst() { ready.append(waiting) }
+      if let waiting = withoutBuffer.popFirst() { begun.append(waiting) }
     }
     slot.pointee.file = nil
     events.append(IOEvent(tag: slot.pointee.tag, code: code))

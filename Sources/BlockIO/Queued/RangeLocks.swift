@@ -66,10 +66,12 @@ final class RangeLocks: Sendable {
   /// Gives a range back, and wakes those who waited for it.
   func release(_ ticket: Ticket) {
     state.withLock { state in
-      state.entries.removeAll { $0.number == ticket.number }
+      guard let released = state.entries.firstIndex(where: { $0.number == ticket.number }) else { return }
+      let range = state.entries.remove(at: released).range
       guard state.waiting > 0 else { return }
-      for index in state.entries.indices where !state.entries[index].isGranted {
+      for index in released..<state.entries.count {
         let entry = state.entries[index]
+        guard !entry.isGranted, entry.range.overlaps(range) else { continue }
         guard !state.entries[..<index].contains(where: { $0.isInTheWay(of: entry) }) else { continue }
         state.entries[index].isGranted = true
         state.waiting -= 1

@@ -64,7 +64,10 @@ struct ReadinessSet: ~Copyable {
     }
     var own: UInt64 = 0
     for index in 0..<Int(count) {
-      let watch = watches[Int(ready[index].data.u64)]
+      // A copy of a closed descriptor, in a child that has not called exec yet, may still report.
+      let place = Int(ready[index].data.u64)
+      guard place < watches.count else { continue }
+      let watch = watches[place]
       if watch.isInternal { own |= watch.tag } else { events.append(IOEvent(tag: watch.tag, code: 0)) }
     }
     return own

@@ -52,8 +52,10 @@ final class ThreadEngine: QueuedEngine {
     // Nothing can come of what nobody does: not of an idle engine without descriptors.
     guard readiness.externalCount > 0 || (!hasEvents && table.underWay > 0) else { return }
     // A step that came out short was given back to the threads: its result ends the wait, not the run.
+    var wait = wait
     while true {
       let own = try readiness.wait(hasEvents ? .no : wait, into: &events)
+      if wait != .forever { wait = .no }
       if own & Self.wakeUpTag != 0 {
         table.wokeUp()
         submit(into: &events)

@@ -6,7 +6,8 @@ import Linux
 /// Submits, waits and reaps with one system call a run (`io_uring_enter(2)`).
 ///
 /// Only its owner enters the ring, so that the kernel posts completions when it is entered and interrupts
-/// nobody (`SINGLE_ISSUER`, `DEFER_TASKRUN`); older kernels do without. No more operations are in the ring
+/// nobody (`SINGLE_ISSUER`, `DEFER_TASKRUN`); older kernels do without. Writes into the page cache are system
+/// calls of their own, mostly (`Patience`). No more operations are in the ring
 /// than half of what its completion queue holds; the others wait in the table.
 ///
 /// SAFETY: a request carries the address of its operation, which stays until its completion is reaped.
@@ -19,6 +20,7 @@ final class UringEngine: QueuedEngine {
   private var inRing = 0
   private var isEnabled = false
   private var watchesWakeUp = false
+  private var patience = Patience()
 
   init(depth: Int, mischief: Mischief? = nil) throws(LinuxError) {
     var created: OpaquePointer?
@@ -65,10 +67,19 @@ final class UringEngine: QueuedEngine {
       isEnabled = true
     }
     let before = events.count
+    if !watchesWakeUp, let wakeUp = table.wakeUp {
+      try watches.add(wakeUp.descriptor, tag: 0, isInternal: true)
+      watchesWakeUp = true
+    }
+    // Once a run: what is readable still is for the next.
+    var toArm = watches.unarmedCount
+    var wait = wait
     while true {
-      fill(into: &events)
-      let patience = events.count > before || canFill || isIdle ? CInt(CURING_NO) : wait.milliseconds
+      fill(&toArm, into: &events)
+      let patience =
+        events.count > before || canFill || toArm > 0 || isIdle ? CInt(CURING_NO) : wait.milliseconds
       let code = CUring_enter(ring, patience)
+      if case .milliseconds = wait, patience > 0 { wait = .no }
       let reaped = reap(into: &events)
       switch code {
       case 0: break
@@ -78,7 +89,7 @@ final class UringEngine: QueuedEngine {
       default: throw LinuxError("io_uring_enter", "", code: code)
       }
       // A step that follows on another is submitted before the owner is busy with the events.
-      if canFill { continue }
+      if toArm > 0 || (canFill && events.count - before < inRingMax) { continue }
       if wait == .no || events.count > before || isIdle { return }
     }
   }
@@ -86,20 +97,29 @@ final class UringEngine: QueuedEngine {
   private var canFill: Bool { table.hasReady && inRing < inRingMax }
   private var isIdle: Bool { table.underWay == 0 && watches.externalCount == 0 }
 
-  private func fill(into events: inout [IOEvent]) {
-    if !watchesWakeUp, let wakeUp = table.wakeUp {
-      watchesWakeUp = (try? watches.add(wakeUp.descriptor, tag: 0, isInternal: true)) != nil
-    }
-    while CUring_space(ring) > 0, let index = watches.arm() {
+  private func fill(_ toArm: inout Int, into events: inout [IOEvent]) {
+    while CUring_space(ring) > 0, toArm > 0 {
+      let index = watches.arm()
+      toArm -= 1
       CUring_poll(ring, watches.watches[index].descriptor, watches.data(index))
     }
-    while CUring_space(ring) > 0, inRing < inRingMax, let operation = table.next(into: &events) {
+    // Descriptors have their turn.
+    let eventsMax = events.count + inRingMax
+    while CUring_space(ring) > 0, inRing < inRingMax, events.count < eventsMax,
+      let operation = table.next(into: &events)
+    {
       let data = UInt64(UInt(bitPattern: operation))
       let step = operation.pointee.step
       switch step.kind {
       case .read:
         CUring_read(ring, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
       case .write:
+        if operation.pointee.goesThroughCache, patience.allows() {
+          let result = step.execute()
+          patience.wrote()
+          table.complete(operation, result: result, into: &events)
+          continue
+        }
         CUring_write(ring, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
       case .synchronize: CUring_synchronize(ring, step.descriptor, data)
       case .unmap: CUring_zero(ring, step.descriptor, step.offset, step.count, true, data)

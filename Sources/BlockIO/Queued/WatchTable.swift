@@ -65,29 +65,33 @@ struct WatchTable {
     return isArmed ? (index, poll) : nil
   }
 
-  /// The next descriptor without a poll, which has one from now on.
-  mutating func arm() -> Int? {
-    guard let index = unarmed.popLast() else { return nil }
+  /// How many have no poll.
+  var unarmedCount: Int { unarmed.count }
+
+  /// The next descriptor without a poll, first come, first served; it has one from now on.
+  mutating func arm() -> Int {
+    let index = unarmed.removeFirst()
     watches[index].isArmed = true
     return index
   }
 
-  /// Takes back the last answer of `arm`: there was no room.
-  mutating func disarm(_ index: Int) {
+  /// Takes back an answer of `arm`, by its data: there was no room.
+  mutating func disarm(_ data: UInt64) {
+    let index = Self.index(data)
     watches[index].isArmed = false
     unarmed.append(index)
   }
-
-  var hasUnarmed: Bool { !unarmed.isEmpty }
 
   /// What a poll carries.
   func data(_ index: Int) -> UInt64 {
     UInt64(watches[index].generation) << 32 | UInt64(index) << 3 | Self.mark
   }
 
+  private static func index(_ data: UInt64) -> Int { Int(data & 0xffff_ffff) >> 3 }
+
   /// A poll ended.
   mutating func completed(_ data: UInt64, result: Int, into events: inout [IOEvent]) -> Finding {
-    let index = Int(data & 0xffff_ffff) >> 3
+    let index = Self.index(data)
     let watch = watches[index]
     guard watch.generation == UInt32(data >> 32), watch.descriptor >= 0 else { return .stale }
     watches[index].isArmed = false

@@ -36,6 +36,8 @@ int64_t CLinux_seek_hole(int descriptor, int64_t offset);
 int CLinux_clone_range(int target, int source, uint64_t offset, uint64_t count, uint64_t to);
 // sync_file_range(2) with SYNC_FILE_RANGE_WRITE, a GNU extension. A hint: failures do not matter.
 void CLinux_start_writeback(int descriptor, int64_t offset, int64_t count);
+// O_DIRECT, a GNU extension: whether bytes move between the caller's memory and the medium, past the page cache. 0 or -1.
+int CLinux_set_direct(int descriptor, int direct);
 // UTIME_OMIT, a macro with a shift that Swift does not import.
 static const long CLinux_omit_time = (1l << 30) - 2l;
 // O_PATH: names an inode without opening it. Closing such a descriptor drops no POSIX lock, and a FIFO does not block.
@@ -61,6 +63,14 @@ int CLinux_count_kind(int descriptor);
 void CLinux_add_count(int descriptor, int kind);
 // memcpy(3) that no compiler can see through: what it copied is private, and never read from `from` again.
 void CLinux_copy(void *to, const void *from, size_t count);
+
+// Shared memory whose file is truncated raises SIGBUS at the next access, on any thread, in the middle of Swift code.
+// From the guard on, such an access finds zeros in a private page instead, and the guard is broken; bus errors elsewhere
+// are what they were. Returns the guard, or -1 when there are too many. Remove it before the memory is unmapped.
+int CLinux_guard(void *base, size_t count);
+void CLinux_unguard(int guard);
+bool CLinux_is_broken(int guard);
+unsigned CLinux_guard_faults(void);  // how often that has happened, in all of the process
 
 // fcntl(2) is variadic, which Swift cannot call. A lock on the whole file that conflicts with UML's ubd, which takes
 // one of the process. Ours belongs to the open file: it lasts until the kernel has written what io_uring was told to
@@ -112,6 +122,8 @@ static inline void CLinux_store16_release(void *p, uint16_t v) {
   __atomic_store_n((uint16_t *)p, v, __ATOMIC_RELEASE);
 }
 static inline uint8_t CLinux_load8(const void *p) { return __atomic_load_n((const uint8_t *)p, __ATOMIC_RELAXED); }
+// Sets bits of a byte that others change too.
+static inline void CLinux_or8(void *p, uint8_t bits) { __atomic_fetch_or((uint8_t *)p, bits, __ATOMIC_RELEASE); }
 static inline void CLinux_store8_release(void *p, uint8_t v) { __atomic_store_n((uint8_t *)p, v, __ATOMIC_RELEASE); }
 static inline void CLinux_store64_release(void *p, uint64_t v) {
   __atomic_store_n((uint64_t *)p, v, __ATOMIC_RELEASE);

@@ -6,7 +6,7 @@ import Glibc
 /// are found.
 ///
 /// The buffers are small enough to stay in a processor's cache, so that looking for zeros costs next to
-/// nothing: measured, this is as fast as `copy_file_range(2)`, which cannot look.
+/// nothing, and large enough to keep a disk busy that is written past the page cache.
 struct Copier: ~Copyable {
   private let image: any DiskImage
   private let progress: Progress

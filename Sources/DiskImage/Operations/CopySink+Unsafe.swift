@@ -28,6 +28,7 @@ final class RawSink: CopySink {
   /// Whether the file shows zeros wherever nothing was written yet.
   private let isFresh: Bool
   private(set) var canShare = true
+  private var canBeDirect = true
   private var unwritten: Range<UInt64>?
 
   init(_ file: ImageFile, size: UInt64, isFresh: Bool, engine: any BlockEngine) {
@@ -40,8 +41,10 @@ final class RawSink: CopySink {
   func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(DiskImageError) {
     guard offset < size else { return }
     let count = Int(min(UInt64(bytes.count), size - offset))
+    let bytes = UnsafeRawBufferPointer(rebasing: bytes[..<count])
     do throws(BlockIOError) {
-      try engine.write(file, at: offset, from: UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+      if try writeDirectly(bytes, at: offset) { return }
+      try engine.write(file, at: offset, from: bytes)
     } catch { throw .file(error) }
     startWriting(offset..<offset + UInt64(count))
   }
@@ -62,6 +65,26 @@ final class RawSink: CopySink {
     canShare = file.share(
       source, at: offset, count: range.upperBound - range.lowerBound, to: range.lowerBound)
     return canShare
+  }
+
+  /// Writes a long piece of a new file past the page cache, which would cost a copy and new memory: measured,
+  /// this is as fast as the disk. What is not new may be in the cache, and is left to it.
+  /// - Returns: whether it is written.
+  private func writeDirectly(
+    _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+  ) throws(BlockIOError) -> Bool {
+    guard isFresh, canBeDirect, bytes.count >= Limits.directWriteMin,
+      (UInt(bitPattern: bytes.baseAddress) | UInt(bytes.count) | UInt(offset)) % Limits.directWriteUnit == 0
+    else { return false }
+    do throws(BlockIOError) {
+      canBeDirect = try file.withDirectAccess { () throws(BlockIOError) in
+        try engine.write(file, at: offset, from: bytes)
+      }
+    } catch {
+      guard case .transfer(_, _, _, _, EINVAL) = error else { throw error }
+      canBeDirect = false
+    }
+    return canBeDirect
   }
 
   /// Lets the medium begin with what is complete, so that it is not idle while we copy, and less is left for

@@ -9,7 +9,9 @@ extension QCOW2.Disk {
   package var zeroGranularity: UInt64? { nil }
   /// Its flushes are its own business.
   package var wantsFlush: Bool { false }
-  package var hasSpaceToFree: Bool { !pendingFrees.isEmpty }
+
+  /// Its own tables have a place of a fixed size.
+  package func releaseMemory() { backing?.releaseMemory() }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
@@ -23,32 +25,23 @@ extension QCOW2.Disk {
     let isInPlace = try appendInPlace(range, to: &segments)
     if isInPlace { return .inPlace }
     segments.removeLast(segments.count - start)
-    if isCrowded { return .blocking(exclusive: true) }
-    return .blocking(exclusive: mixesWays ? try sharesPages(range) : false)
+    return .blocking(exclusive: changesNeedQuiet)
   }
 
-  package var zeroesNeedQuiet: Bool { isCrowded || mixesWays }
+  package var changesNeedQuiet: Bool { isCrowded || mixesWays }
+  package var flushNeedsQuiet: Bool { !pendingFrees.isEmpty || mixesWays }
 
   /// Half of what makes a request write the tables back, so that one seldom meets that while others are under
   /// way and nothing can be freed.
   private var isCrowded: Bool {
-    hasSpaceToFree && (tables.isCrowded || pendingFrees.count >= Limits.qcow2PendingFreesMax / 2)
+    !pendingFrees.isEmpty && (tables.isCrowded || pendingFrees.count >= Limits.qcow2PendingFreesMax / 2)
   }
 
-  /// Whether what we write ourselves goes through the page cache and what others write does not: then no page
-  /// of the file may be written in both ways at once.
+  /// Whether what we write ourselves goes through the page cache, and what others write does not.
+  ///
+  /// Then both must not be under way at once: a direct write that meets dirty memory in the page cache, of
+  /// its own bytes or of their neighbours in one large folio, makes the next fdatasync fail (EIO).
   private var mixesWays: Bool { metadata.direct != nil }
-
-  /// Whether our writing to a range may concern pages that others write to.
-  private func sharesPages(_ range: Range<UInt64>) throws(DiskImageError) -> Bool {
-    guard geometry.clusterSize >= Limits.pageSize else { return true }
-    var position = range.lowerBound & ~geometry.clusterMask
-    while position < range.upperBound {
-      if case .standard = try cluster(position) { return true }
-      position += geometry.clusterSize
-    }
-    return false
-  }
 
   private func appendInPlace(
     _ range: Range<UInt64>, to segments: inout [Segment]

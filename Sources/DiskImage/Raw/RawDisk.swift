@@ -86,8 +86,10 @@ package final class RawDisk: DiskImage {
   package var zeroGranularity: UInt64? { 1 }
   package var isBusy = false
   package var wantsFlush: Bool { false }
-  package var hasSpaceToFree: Bool { false }
-  package var zeroesNeedQuiet: Bool { false }
+  package var changesNeedQuiet: Bool { false }
+  package var flushNeedsQuiet: Bool { false }
+
+  package func releaseMemory() {}
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
@@ -99,7 +101,7 @@ package final class RawDisk: DiskImage {
     plan(range, into: &segments)
     guard wasGuessed, range.lowerBound < UInt64(Probe.byteCount), data.count > 0 else { return .inPlace }
     try refuseDisguise(file, range.lowerBound, data)
-    return .firstTouch(pages: 0..<Limits.pageSize, head: nil, tail: nil)
+    return .firstTouch(pages: 0..<Limits.pageSize, head: nil, tail: nil, room: nil)
   }
 
   package func finishWrite(_ pages: Range<UInt64>) {}

@@ -7,8 +7,13 @@ extension UMLCOW.Disk {
   /// Each sector has one place in each file, and that is all.
   package var movesBytes: Bool { false }
   package var zeroGranularity: UInt64? { Limits.pageSize }
-  package var hasSpaceToFree: Bool { false }
-  package var zeroesNeedQuiet: Bool { false }
+  package var changesNeedQuiet: Bool { false }
+  package var flushNeedsQuiet: Bool { false }
+
+  package func releaseMemory() {
+    if bitmap.loadedCount > Limits.bitmapPagesResident { bitmap.releaseClean() }
+    backing?.releaseMemory()
+  }
 
   package func expectOutsideWrites() { durability.expectOutsideWrites() }
 
@@ -18,7 +23,6 @@ extension UMLCOW.Disk {
     _ range: Range<UInt64>, of data: UnsafeBufferPointer<iovec>, into segments: inout [Segment]
   ) throws(DiskImageError) -> WriteRoute {
     try requireOpen(writing: true)
-    if bitmap.loadedCount > Limits.bitmapPagesResident { bitmap.releaseClean() }
     let pages = wholePages(around: range)
     try load(pages)
     segments.append(
@@ -28,8 +32,24 @@ extension UMLCOW.Disk {
     guard !bitmap.allSet(sectors) else { return .inPlace }
     let (head, tail) = edges(of: range, in: pages)
     return .firstTouch(
-      pages: pages, head: head.flatMap { $0.isEmpty ? nil : $0 }, tail: tail.flatMap { $0.isEmpty ? nil : $0 }
-    )
+      pages: pages, head: head.flatMap { $0.isEmpty ? nil : $0 },
+      tail: tail.flatMap { $0.isEmpty ? nil : $0 }, room: try room(around: pages))
+  }
+
+  /// A block of the file of which nothing counts yet, if these pages are in one.
+  ///
+  /// With O_DIRECT a file system takes each write into a hole through its journal, one at a time: where a
+  /// first write brings zeros along for the whole block, the next ones find space that is there (on ext4
+  /// three to five times faster). Through the page cache that is done later, and for many at once.
+  private func room(around pages: Range<UInt64>) throws(DiskImageError) -> Range<UInt64>? {
+    guard files[0].direct != nil else { return nil }
+    let lower = pages.lowerBound / WriteRoute.roomBytes * WriteRoute.roomBytes
+    let room = lower..<min(lower + WriteRoute.roomBytes, size / Limits.pageSize * Limits.pageSize)
+    guard room.upperBound >= pages.upperBound else { return nil }
+    try load(room)
+    let last = room.upperBound / geometry.sectorSize
+    let run = bitmap.run(from: lower / geometry.sectorSize, to: last)
+    return !run.isSet && lower / geometry.sectorSize + run.count == last ? room : nil
   }
 
   package func finishWrite(_ pages: Range<UInt64>) throws(DiskImageError) {

@@ -3,6 +3,7 @@ package import BlockIO
 package import DiskImage
 package import DiskModel
 import Linux
+package import NBD
 
 /// One disk of `ttblk serve`: `name=d0,image=PATH,socket=PATH[,model=affine:50us][,readonly]`.
 ///
@@ -10,8 +11,9 @@ import Linux
 package struct DiskConfiguration: Sendable {
   package var name: String
   package var image: String
-  /// Where clients connect.
-  package var socket: String
+  /// Where vhost-user clients connect: a path, or `fd:N` for a socket that we were given, which listens or is
+  /// a connection.
+  package var socket: String?
   /// As `makeDiskModel` reads it; `zero` completes requests when they are made.
   package var model = "zero"
   package var isReadOnly = false
@@ -19,6 +21,8 @@ package struct DiskConfiguration: Sendable {
   package var format: ImageFormat?
   /// What moves the bytes; nil chooses by the file.
   package var engine: EngineKind?
+  /// Where NBD clients find it, by its name: `unix:PATH` or `HOST:PORT`.
+  package var nbd: NBDAddress?
   /// Whether bytes go past the host's page cache (O_DIRECT).
   package var isDirect = false
   /// Whether a write is durable when it completes, as long as the driver says nothing else.
@@ -27,7 +31,7 @@ package struct DiskConfiguration: Sendable {
   package var queues = Limits.queuesOffered
 
   package init(
-    name: String, image: String, socket: String, model: String = "zero", isReadOnly: Bool = false,
+    name: String, image: String, socket: String?, model: String = "zero", isReadOnly: Bool = false,
     format: ImageFormat? = nil
   ) {
     self.name = name
@@ -54,8 +58,9 @@ package struct DiskConfiguration: Sendable {
     guard let image = fields["image"], !image.isEmpty else {
       throw ConfigurationError("--disk \(text): no image=PATH")
     }
-    guard let socket = fields["socket"], !socket.isEmpty else {
-      throw ConfigurationError("--disk \(text): no socket=PATH")
+    let socket = fields["socket"]
+    guard socket ?? fields["nbd"] != nil, socket != "" else {
+      throw ConfigurationError("--disk \(text): no socket=PATH, and no nbd=ADDRESS")
     }
     guard let name = fields["name"] else { throw ConfigurationError("--disk \(text): no name=NAME") }
     func parsed<Value>(
@@ -72,6 +77,11 @@ package struct DiskConfiguration: Sendable {
       isReadOnly: fields["readonly"] != nil,
       format: try parsed("format", as: "one of \(Self.formats)", ImageFormat.init(rawValue:)))
     if let word = try parsed("engine", as: "one of \(Self.engines)", Self.engine) { engine = word.kind }
+    if let word = fields["nbd"] {
+      do throws(NBDError) { nbd = try NBDAddress(parsing: word) } catch {
+        throw ConfigurationError("--disk \(text): \(error)")
+      }
+    }
     isDirect = fields["direct"] != nil
     isWriteThrough = fields["writethrough"] != nil
     queues = try parsed("queues", as: "a number from 1 to \(Limits.queuesMax)", Int.init) ?? queues
@@ -90,15 +100,23 @@ package struct DiskConfiguration: Sendable {
     let isDirect = try table.boolean("direct")
     let isWriteThrough = try table.boolean("writethrough")
     let queues = try table.integer("queues", in: 1...Limits.queuesMax)
+    let nbd = try table.string("nbd")
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a disk needs 'name'") }
     guard let image else { throw table.error("disk '\(name)' needs 'image'") }
-    guard let socket else { throw table.error("disk '\(name)' needs 'socket'") }
+    guard socket != nil || nbd != nil else {
+      throw table.error("disk '\(name)' needs 'socket' or 'nbd'")
+    }
     self.init(
       name: name, image: image, socket: socket, model: model ?? "zero", isReadOnly: isReadOnly ?? false,
       format: format)
     self.engine = engine?.kind
+    if let nbd {
+      do throws(NBDError) { self.nbd = try NBDAddress(parsing: nbd) } catch {
+        throw table.error("disk '\(name)': \(error)", key: "nbd")
+      }
+    }
     self.isDirect = isDirect ?? false
     self.isWriteThrough = isWriteThrough ?? false
     self.queues = queues ?? self.queues
@@ -128,7 +146,7 @@ package struct DiskConfiguration: Sendable {
     }
     guard hasValidSocket else {
       throw ConfigurationError(
-        "\(context): socket path of \(socket.utf8.count) bytes; "
+        "\(context): socket path of \(socket?.utf8.count ?? 0) bytes; "
           + "the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
       )
     }
@@ -144,17 +162,19 @@ package struct DiskConfiguration: Sendable {
 
   private var hasValidName: Bool { isValidName(name, lengthMax: Self.nameLengthMax) }
 
-  private var hasValidSocket: Bool { socket.utf8.count <= UnixSocket.pathLengthMax }
+  private var hasValidSocket: Bool { socket?.utf8.count ?? 0 <= UnixSocket.pathLengthMax }
 
   /// A node's name, '-', and the name of one of its disks.
   private static let nameLengthMax = 2 * nodeNameLengthMax + 1
 
-  private static let keys: Set<String> = ["name", "image", "socket", "model", "format", "engine", "queues"]
+  private static let keys: Set<String> = [
+    "name", "image", "socket", "model", "format", "engine", "queues", "nbd",
+  ]
 
   private static let switches: Set<String> = ["readonly", "direct", "writethrough"]
 
   private static let forms =
-    "name=, image=, socket=, model=, format=, engine=, queues=, readonly, direct, writethrough"
+    "name=, image=, socket=, model=, format=, engine=, queues=, nbd=, readonly, direct, writethrough"
 
   static let engines = (["auto"] + EngineKind.allCases.map(\.rawValue)).joined(separator: ", ")
 

@@ -20,8 +20,8 @@ package func validateServeConfiguration(_ disks: [DiskConfiguration]) throws(Con
     guard names.insert(disk.name).inserted else {
       throw ConfigurationError("two disks have the name '\(disk.name)'")
     }
-    guard sockets.insert(disk.socket).inserted else {
-      throw ConfigurationError("two disks have the socket '\(disk.socket)'")
+    if let socket = disk.socket, !sockets.insert(socket).inserted {
+      throw ConfigurationError("two disks have the socket '\(socket)'")
     }
   }
 }

@@ -4,6 +4,7 @@ package import BlockIO
 package import DiskImage
 import DiskModel
 package import Linux
+package import NBD
 import Simulation
 package import Telemetry
 package import TimeTravel
@@ -134,6 +135,7 @@ package enum ServiceError: Error, CustomStringConvertible {
   /// The socket of this disk.
   case socket(String, LinuxError)
   case system(LinuxError)
+  case nbd(NBDError)
   /// The controller at this path.
   case controller(String, TimeTravelError)
 
@@ -141,6 +143,7 @@ package enum ServiceError: Error, CustomStringConvertible {
     switch self {
     case .configuration(let error): error.description
     case .image(let error): error.description
+    case .nbd(let error): error.description
     case .system(let error): "cannot \(error)"
     case .socket(let path, let error): describeSocketFailure(path, error)
     case .controller(let path, let error): "no controller at '\(path)': \(error)"

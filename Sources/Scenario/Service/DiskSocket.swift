@@ -8,7 +8,7 @@ import VhostUser
 /// SAFETY of `unowned`: the listener's handler and the session's go with this object.
 final class DiskSocket {
   private let name: String
-  private let listener: UnixListener
+  private let listener: UnixListener?
   private var token: EventLoop.Token?
   private let loop: EventLoop
   private let report: (String) -> Void
@@ -21,7 +21,7 @@ final class DiskSocket {
 
   /// - Parameter makeSession: begins a session with a client, and tells the disk's backend of it.
   init(
-    _ listener: consuming UnixListener, name: String, loop: EventLoop, report: @escaping (String) -> Void,
+    _ listener: consuming UnixListener?, name: String, loop: EventLoop, report: @escaping (String) -> Void,
     makeSession: @escaping (consuming UnixSocket) throws(VhostUserError) -> Session
   ) throws(LinuxError) {
     self.name = name
@@ -29,7 +29,23 @@ final class DiskSocket {
     self.loop = loop
     self.report = report
     self.makeSession = makeSession
-    token = try loop.add(self.listener.descriptor.rawValue) { [unowned self] in acceptAll() }
+    if let descriptor = self.listener?.descriptor.rawValue {
+      token = try loop.add(descriptor) { [unowned self] in acceptAll() }
+    }
+  }
+
+  /// Listens at a path, or takes a socket over that was inherited: `fd:N`.
+  /// - Returns: the listener, or the descriptor of what is a connection already.
+  static func open(_ path: String) throws(LinuxError) -> (UnixListener?, CInt?) {
+    guard path.hasPrefix("fd:") else { return (try UnixListener(path: path), nil) }
+    guard let number = CInt(path.dropFirst(3)), number > 2 else {
+      throw LinuxError("inherit", path, code: EBADF)
+    }
+    do throws(LinuxError) { return (try UnixListener(inherited: number), nil) } catch {
+      // Not one that listens: the client is at its other end.
+      guard error.code == EINVAL else { throw error }
+      return (nil, number)
+    }
   }
 
   deinit { if let token { loop.remove(token) } }
@@ -43,7 +59,7 @@ final class DiskSocket {
 
   private func acceptAll() {
     do throws(LinuxError) {
-      while let socket = try listener.accept() { begin(socket) }
+      while let socket = try listener?.accept() { begin(socket) }
     } catch {
       report("disk '\(name)': \(error)")
     }

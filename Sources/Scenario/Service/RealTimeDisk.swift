@@ -3,6 +3,7 @@ import BlockDevice
 import BlockIO
 import DiskImage
 import Linux
+import NBD
 import VhostUser
 import VirtioBlock
 
@@ -14,7 +15,9 @@ final class RealTimeDisk {
   let engine: EngineKind
 
   private let backend: SharedDiskBackend
-  private let socket: DiskSocket
+  private let socket: DiskSocket?
+  /// Called when a vhost-user client has gone.
+  var onSessionEnd: (() -> Void)?
   private let threads: QueueThreads
   private let report: (String) -> Void
 
@@ -42,20 +45,26 @@ final class RealTimeDisk {
       makeHome: threads.home)
     self.threads = threads
     self.backend = backend
+    let path = configuration.socket
     do throws(LinuxError) {
-      socket = try DiskSocket(
-        try UnixListener(path: configuration.socket), name: name, loop: loop, report: report
-      ) { (socket) throws(VhostUserError) in
-        let session = try Session(
-          socket: socket, loop: loop, backend: backend, options: SessionOptions(inBand: false, packed: true)
-        ) { line in report("disk '\(name)': \(line)") }
-        backend.attach(session)
-        return session
+      socket = try path.map { (path) throws(LinuxError) in
+        let (listener, connection) = try DiskSocket.open(path)
+        let socket = try DiskSocket(listener, name: name, loop: loop, report: report) {
+          (socket) throws(VhostUserError) in
+          let session = try Session(
+            socket: socket, loop: loop, backend: backend, options: SessionOptions(inBand: false, packed: true)
+          ) { line in report("disk '\(name)': \(line)") }
+          backend.attach(session)
+          return session
+        }
+        if let connection { socket.begin(UnixSocket(owning: Descriptor(owning: connection))) }
+        return socket
       }
-    } catch { throw .socket(configuration.socket, error) }
+    } catch { throw .socket(path ?? "", error) }
     backend.onSessionEnd = { [unowned self] _ in
       threads.end()
-      socket.sessionEnded()
+      socket?.sessionEnded()
+      onSessionEnd?()
     }
     // SAFETY: the letter is read by the loop's thread, which owns the backend, as long as this object lives.
     nonisolated(unsafe) weak let disk = self
@@ -67,7 +76,15 @@ final class RealTimeDisk {
     }
   }
 
-  var isConnected: Bool { socket.session != nil }
+  var isConnected: Bool { socket?.session != nil }
+
+  /// What NBD clients see.
+  var export: NBDExport {
+    let kind = engine
+    return NBDExport(name: configuration.name, device: device) { () throws(BlockIOError) in
+      try makeQueuedEngine(kind, depth: Limits.engineDepth)
+    }
+  }
 
   var statistics: DeviceStatistics { threads.statistics }
 

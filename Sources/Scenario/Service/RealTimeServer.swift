@@ -2,10 +2,12 @@
 import BlockDevice
 package import BlockIO
 package import Linux
+import NBD
 
 /// Serves disks over vhost-user, each ring on a thread of its own.
 package final class RealTimeServer: DiskService {
   private let disks: [RealTimeDisk]
+  private var servers: [NBDServer] = []
   private let loop: EventLoop
   private let mailboxToken: EventLoop.Token
 
@@ -43,18 +45,50 @@ package final class RealTimeServer: DiskService {
       throw error
     }
     self.disks = disks
+    for disk in disks { disk.onSessionEnd = { [unowned self] in onSessionEnd?() } }
+    try listen(loop) { line in mailbox.post { report(line) } }
   }
+
+  /// Lets NBD clients in; disks with the same address share it.
+  private func listen(
+    _ loop: EventLoop, _ report: @escaping @Sendable (String) -> Void
+  ) throws(ServiceError) {
+    var addresses: [NBDAddress] = []
+    for case let address? in disks.map(\.configuration.nbd) where !addresses.contains(address) {
+      addresses.append(address)
+    }
+    for address in addresses {
+      let exports = disks.filter { $0.configuration.nbd == address }.map(\.export)
+      do throws(NBDError) {
+        servers.append(try NBDServer(listening: address, exports: exports, loop: loop, log: report))
+      } catch {
+        closeServers()
+        throw .nbd(error)
+      }
+    }
+  }
+
+  private func closeServers() {
+    for server in servers { server.close() }
+    servers = []
+  }
+
+  /// Called when a vhost-user client has gone.
+  package var onSessionEnd: (() -> Void)?
 
   deinit { loop.remove(mailboxToken) }
 
-  package var isBusy: Bool { disks.contains { $0.isConnected } }
+  package var isBusy: Bool { disks.contains { $0.isConnected } || servers.contains { $0.connectionCount > 0 } }
 
   /// In real time nobody waits for a client that has gone.
   package var hasLostClient: Bool { false }
 
   package func refreshSizes() { for disk in disks { disk.refreshSize() } }
 
-  package func close() -> [String] { disks.compactMap { $0.close() } }
+  package func close() -> [String] {
+    closeServers()
+    return disks.compactMap { $0.close() }
+  }
 
   package var reports: [DiskReport] {
     disks.map { DiskReport(name: $0.configuration.name, model: "zero", $0.statistics) }

@@ -19,6 +19,9 @@ package final class ServeLoop {
   private let client: Client?
   private var failure: TimeTravelError?
   private let report: (String) -> Void
+  /// Whether to end when a client has gone, as soon as no other is left.
+  package var endsWithClient = false
+  private var hasLostSession = false
   /// What the disks said during the present step; when the controller goes, that is but a consequence.
   private let held = HeldLines()
 
@@ -33,7 +36,9 @@ package final class ServeLoop {
     switch mode {
     case .off:
       client = nil
-      server = try RealTimeServer(disks: disks, registry: registry, loop: loop, report: hold)
+      let realTime = try RealTimeServer(disks: disks, registry: registry, loop: loop, report: hold)
+      server = realTime
+      realTime.onSessionEnd = { [unowned self] in hasLostSession = true }
       return
     case .infiniteCPU:
       client = nil
@@ -74,6 +79,7 @@ package final class ServeLoop {
         }
       }
       if failure == nil { held.release(to: report) }
+      if endsWithClient, hasLostSession, !server.isBusy { isStopping = true }
     }
     if let failure {
       // A controller that ends when its work is done goes after the guests. One that is killed takes them

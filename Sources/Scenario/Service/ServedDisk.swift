@@ -22,6 +22,11 @@ package final class ServedDisk {
     report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.configuration = configuration
+    guard configuration.nbd == nil, let path = configuration.socket else {
+      throw .configuration(
+        ConfigurationError(
+          "disk '\(configuration.name)': NBD clients know nothing of simulated time: nbd= is for real time"))
+    }
     let image = try configuration.open(registry: registry, report: report)
     let device = Device(
       name: configuration.name, identifier: identifier, image: image, model: model, log: log)
@@ -30,7 +35,7 @@ package final class ServedDisk {
     let name = configuration.name
     do throws(LinuxError) {
       socket = try DiskSocket(
-        try UnixListener(path: configuration.socket), name: name, loop: loop, report: report
+        try UnixListener(path: path), name: name, loop: loop, report: report
       ) { (socket) throws(VhostUserError) in
         let session = try Session(socket: socket, loop: loop, backend: backend, options: options) { line in
           report("disk '\(name)': \(line)")
@@ -38,7 +43,7 @@ package final class ServedDisk {
         backend.attach(session)
         return session
       }
-    } catch { throw .socket(configuration.socket, error) }
+    } catch { throw .socket(path, error) }
     self.device = device
     self.backend = backend
     backend.onSessionEnd = { [unowned socket] _ in socket.sessionEnded() }

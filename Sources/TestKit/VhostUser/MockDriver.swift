@@ -62,6 +62,7 @@ package final class MockDriver {
   var kicks: [Int: CInt] = [:]
   var calls: [Int: CInt] = [:]
   var unanswered: [MessageHeader] = []
+  private var received: CInt?
 
   /// Takes over a connected socket; it blocks or not, that does not matter.
   package init(
@@ -72,7 +73,10 @@ package final class MockDriver {
     self.turn = turn
   }
 
-  deinit { for descriptor in Array(kicks.values) + Array(calls.values) { close(descriptor) } }
+  deinit {
+    for descriptor in Array(kicks.values) + Array(calls.values) { close(descriptor) }
+    if let received { close(received) }
+  }
 
   package var isInBand: Bool { protocolFeatures.contains(.inBandNotifications) }
   /// Guest addresses past the rings, free for buffers; a multiple of the page size.
@@ -207,6 +211,15 @@ package final class MockDriver {
     return CLinux_take_count(descriptor, &count) == 8 ? Int(count) : 0
   }
 
+  /// The last descriptor that came with a reply.
+  package func takeDescriptor() -> CInt? {
+    defer { received = nil }
+    return received
+  }
+
+  /// Goes on with rings that another driver has made, in the same memory.
+  package func adopt(_ queues: [MockQueue]) { self.queues = queues }
+
   enum Side { case main, channel }
 
   private func receive(from side: Side) throws(MockDriverError) -> (MessageHeader, [UInt8])? {
@@ -218,6 +231,11 @@ package final class MockDriver {
       header = try MessageHeader(parsing: head.span.bytes)
     } catch { preconditionFailure("\(error)") }
     return (header, try receiveBytes(Int(header.size), from: side, mayBeNone: false) ?? [])
+  }
+
+  private func keep(_ descriptor: CInt) {
+    if let received { close(received) }
+    received = descriptor
   }
 
   private func receiveBytes(
@@ -233,7 +251,7 @@ package final class MockDriver {
           let rest = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[done...])
           let flags = UnixSocket.withoutWaiting
           return side == .main
-            ? try socket.receive(into: rest, flags: flags)
+            ? try socket.receive(into: rest, flags: flags) { keep($0.release()) }
             : try channel?.receive(into: rest, flags: flags) ?? 0
         }
       } catch {

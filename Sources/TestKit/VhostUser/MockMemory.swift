@@ -19,9 +19,17 @@ package final class MockMemory {
   package let regions: [MemoryRegion]
   private let mapping: Mapping
 
-  /// - Parameter regionByteCount: a multiple of the page size.
-  package init(regionByteCount size: Int = 1 << 20) throws(LinuxError) {
-    descriptor = try makeSealedMemory(named: "mock-guest", count: 2 * size)
+  /// - Parameters:
+  ///   - regionByteCount: a multiple of the page size.
+  ///   - sealed: whether the guest could not cut its memory off if it wanted to.
+  package init(regionByteCount size: Int = 1 << 20, sealed: Bool = true) throws(LinuxError) {
+    if sealed {
+      descriptor = try makeSealedMemory(named: "mock-guest", count: 2 * size)
+    } else {
+      let file = try retrying("memfd_create", "") { CLinux_memfd_create_sealable("mock-guest") }
+      descriptor = Descriptor(owning: file)
+      _ = try retrying("ftruncate", "") { ftruncate(file, 2 * size) }
+    }
     mapping = try Mapping(sharing: descriptor, count: 2 * size)
     let length = UInt64(size)
     regions = [

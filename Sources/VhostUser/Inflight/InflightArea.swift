@@ -10,7 +10,7 @@ package import Linux
 /// front-end at any time, so that the rings remember for themselves. The stores are in program order, which
 /// is all that it takes: the order of stores matters to nobody but a successor of a process that has died.
 package final class InflightArea {
-  private let mapping: Mapping
+  private let mapping: GuardedMapping
   private let offset: Int
   private let stride: Int
   /// Queues that have a region.
@@ -39,9 +39,7 @@ package final class InflightArea {
     guard stride % 8 == 0, stride >= InflightArea.regionBytes(.split, queueSize) else {
       throw .inflight("\(layout.size) bytes for \(queueCount) queues of \(queueSize)")
     }
-    do throws(LinuxError) {
-      mapping = try Mapping(sharing: descriptor, count: Int(end))
-    } catch { throw .system(error) }
+    mapping = try GuardedMapping(sharing: descriptor, count: Int(end))
   }
 
   /// Makes the memory for so many queues of this size, zeroed, with room for either layout.

@@ -9,13 +9,14 @@ import CLinux
 /// | 0 | 8 | features: 0 |
 /// | 8 | 8 | `u16 version, descriptors, free, oldFree` |
 /// | 16 | 8 | `u16 used, oldUsed; u8 usedWrap, oldUsedWrap; u8 padding[2]` |
-/// | 32 | 32 each | `u8 inflight, padding; u16 next, last, count; u64 counter; u16 identifier, flags; u32 length; u64 address` |
+/// | 32 | 32 each | `u8 inflight, padding; u16 next, last, count; u64 counter;` |
+/// | | | `u16 identifier, flags; u32 length; u64 address` |
 ///
 /// A chain takes as many entries from the free list as it has descriptors, and is known by its first. Nothing
 /// counts before the old fields say so: what a crash interrupted is rolled back, unless the ring itself shows
 /// that the driver has been told. The two groups at 8 and 16 are stored as words, because their parts mean
-/// something only together. Chains are published one by one: of several in one go the later ones would stay in
-/// the ring after a roll-back, and a driver would believe them.
+/// something only together. Chains are published one by one: of several in one go the later ones would stay
+/// in the ring after a roll-back, and a driver would believe them.
 struct PackedRecord {
   static let headerBytes = 32
   static let entryBytes = 32

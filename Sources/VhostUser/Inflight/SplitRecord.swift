@@ -12,9 +12,9 @@ import CLinux
 /// | 14 | 2 | used index up to which `inflight` is right |
 /// | 16 | 16 each | `u8 inflight; u8 padding[5]; u16 next; u64 counter` |
 ///
-/// Orders: a head is marked before anything is done about it; completed heads are linked before the used index
-/// is stored, unmarked after it, and only then is the index stored here. Whoever comes after a crash compares
-/// the two indices, and unmarks so many heads of the list as they differ.
+/// Orders: a head is marked before anything is done about it; completed heads are linked before the used
+/// index is stored, unmarked after it, and only then is the index stored here. Whoever comes after a crash
+/// compares the two indices, and unmarks so many heads of the list as they differ.
 struct SplitRecord: ~Copyable {
   static let headerBytes = 16
   static let entryBytes = 16

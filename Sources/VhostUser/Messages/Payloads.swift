@@ -166,6 +166,8 @@ package struct MemoryTable: Equatable, Sendable {
 /// Payload of GET_CONFIG and SET_CONFIG: `u32 offset; u32 size; u32 flags;` and `size` bytes.
 package struct ConfigurationAccess: Equatable, Sendable {
   package static let prefixByteCount = 12
+  /// In `flags`: the front-end writes for a guest that comes from elsewhere, not for its driver.
+  package static let migration: UInt32 = 1
 
   package var offset: UInt32
   package var flags: UInt32
@@ -196,8 +198,8 @@ package struct ConfigurationAccess: Equatable, Sendable {
   }
 }
 
-/// Payload of GET_INFLIGHT_FD and SET_INFLIGHT_FD: `u64 size, offset; u16 queues, queueSize`, and padding that
-/// some leave out.
+/// Payload of GET_INFLIGHT_FD and SET_INFLIGHT_FD: `u64 size, offset; u16 queues, queueSize`, and padding
+/// that some leave out.
 package struct InflightLayout: Equatable, Sendable {
   package static let byteCount = 20
   package static let paddedByteCount = 24
@@ -230,6 +232,30 @@ package struct InflightLayout: Equatable, Sendable {
     bytes.appendNative(queueCount)
     bytes.appendNative(queueSize)
     bytes.appendNative(UInt32(0))
+  }
+}
+
+/// Payload of SET_LOG_BASE: `u64 size, offset` of the bitmap in its file.
+package struct LogLayout: Equatable, Sendable {
+  package static let byteCount = 16
+
+  package var size: UInt64
+  package var offset: UInt64
+
+  package init(size: UInt64, offset: UInt64) {
+    self.size = size
+    self.offset = offset
+  }
+
+  package init(parsing bytes: RawSpan) throws(VhostUserError) {
+    try bytes.require(Self.byteCount)
+    size = bytes.native64(at: 0)
+    offset = bytes.native64(at: 8)
+  }
+
+  package func encode(into bytes: inout [UInt8]) {
+    bytes.appendNative(size)
+    bytes.appendNative(offset)
   }
 }
 

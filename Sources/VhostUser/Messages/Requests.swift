@@ -7,6 +7,8 @@ package enum FrontEndRequest: UInt32, Sendable, CaseIterable {
   case setOwner = 3
   case resetOwner = 4
   case setMemoryTable = 5
+  case setLogBase = 6
+  case setLogDescriptor = 7
   case setVringSize = 8
   case setVringAddress = 9
   case setVringBase = 10
@@ -28,12 +30,14 @@ package enum FrontEndRequest: UInt32, Sendable, CaseIterable {
   case getMemorySlots = 36
   case addMemoryRegion = 37
   case removeMemoryRegion = 38
+  case setStatus = 39
+  case getStatus = 40
 
   /// Whether an answer with a payload of its own belongs to it, so that it cannot be refused by a number.
   package var hasNativeReply: Bool {
     switch self {
     case .getFeatures, .getProtocolFeatures, .getQueueCount, .getVringBase, .getConfiguration,
-      .getMemorySlots, .getInflight:
+      .getMemorySlots, .getInflight, .getStatus:
       true
     default: false
     }

@@ -61,9 +61,12 @@ struct ChainGatherer: ~Copyable {
   /// Entries that an indirect table may have.
   let indirectLimit: Int
   var memory: GuestMemory
+  /// nil: nobody moves the guest.
+  let log: RingLog?
   private let pieces: UnsafeMutableBufferPointer<iovec>
 
-  init(size: UInt16, features: UInt64, memory: GuestMemory) {
+  init(size: UInt16, features: UInt64, memory: GuestMemory, log: RingLog?) {
+    self.log = log
     allowsIndirect = features & RingFeatures.indirectDescriptors != 0
     indirectLimit = max(Int(size), Limits.indirectTable)
     self.memory = memory
@@ -116,7 +119,10 @@ struct ChainGatherer: ~Copyable {
       if !isWritable { gathered.readablePieces = gathered.pieces }
       done += piece.count
     }
-    if isWritable { gathered.lastWritable = pieces[gathered.pieces - 1].last }
+    if isWritable {
+      gathered.lastWritable = pieces[gathered.pieces - 1].last
+      log?.note(descriptor.address, count: count)
+    }
     return nil
   }
 

@@ -9,15 +9,15 @@ import Linux
 /// last request that holds it is done. Descriptors name guest physical addresses, SET_VRING_ADDR names the
 /// front-end's. Every range is checked as `address - start < size`, without a sum that could wrap.
 ///
-/// Limit: a front-end that truncates its file later makes an access raise SIGBUS; only a sealed file rules
-/// that out.
+/// A front-end may truncate its file later. Then an access finds zeros, and the memory is broken: whoever
+/// serves a ring asks for that after each pass.
 package final class GuestMemory {
   /// A region with the mapping that holds it; shared between successive tables.
   final class Region {
     let layout: MemoryRegion
-    let mapping: Mapping
+    let mapping: GuardedMapping
 
-    init(layout: MemoryRegion, mapping: consuming Mapping) {
+    init(layout: MemoryRegion, mapping: consuming GuardedMapping) {
       self.layout = layout
       self.mapping = mapping
     }
@@ -65,6 +65,9 @@ package final class GuestMemory {
 
   package var isEmpty: Bool { owners.isEmpty }
 
+  /// Whether a file has been found to be shorter than its region.
+  package var isBroken: Bool { owners.contains { $0.mapping.isBroken } }
+
   /// The regions, in the order in which they came.
   package var regions: [MemoryRegion] { owners.map(\.layout) }
 
@@ -103,9 +106,7 @@ package final class GuestMemory {
     guard Int64(end) <= Int64(status.st_size) else {
       throw .regionPastFile(guest: guest, end: end, file: Int64(status.st_size))
     }
-    do throws(LinuxError) {
-      return Region(layout: region, mapping: try Mapping(sharing: descriptor, count: Int(end)))
-    } catch { throw .system(error) }
+    return Region(layout: region, mapping: try GuardedMapping(sharing: descriptor, count: Int(end)))
   }
 
   /// The host memory at a guest physical address: as much of `count` bytes as lies in one region; nil if
@@ -133,7 +134,15 @@ package final class GuestMemory {
     return nil
   }
 
-  /// The same for a part of a ring, which has an alignment.
+  /// The guest physical address of what the front-end sees at another; nil if it is nowhere.
+  func guestAddress(ofUser address: UInt64) -> UInt64? {
+    for entry in entries where address &- entry.user < entry.size {
+      return entry.guest + (address &- entry.user)
+    }
+    return nil
+  }
+
+  /// Like `area`, for a part of a ring, which has an alignment.
   func ringArea(
     _ part: RingPart, _ address: UInt64, count: Int, alignment: Int
   ) throws(VhostUserError) -> UnsafeMutableRawPointer {

@@ -9,6 +9,7 @@ extension PackedQueue {
   mutating func takeChain() -> RingStep {
     var gathered = Gathering()
     var chainFault: ChainFault?
+    gatherer.log?.begin()
     var position = available
     var count = 0
     var entry = firstFree
@@ -58,6 +59,7 @@ extension PackedQueue {
       return .refused(chainFault, head: head)
     }
     entries[Int(head)].isHeld = true
+    gatherer.log?.taken(head)
     return .chain(gatherer.chain(head: head, gathered))
   }
 
@@ -67,6 +69,7 @@ extension PackedQueue {
   package mutating func complete(head: UInt16, written: UInt32) -> Bool {
     guard head < size, entries[Int(head)].isHeld else { return false }
     entries[Int(head)].isHeld = false
+    gatherer.log?.completed(head)
     put(head, written: written)
     return true
   }
@@ -92,10 +95,14 @@ extension PackedQueue {
   /// Returns how many descriptors the driver got back.
   private mutating func publishTogether() -> Int {
     let first = (place: place(used), word: usedWord(completions[0]))
+    let start = used
     var count = 0
     for index in 0..<completionCount {
       let completion = completions[index]
-      if index > 0 { CLinux_store64(place(used), usedWord(completion)) }
+      if index > 0 {
+        CLinux_store64(place(used), usedWord(completion))
+        logUsed(used)
+      }
       let descriptors = Int(entries[Int(completion.head)].count)
       count += descriptors
       used.advance(by: descriptors, size: size)
@@ -103,6 +110,7 @@ extension PackedQueue {
       firstFree = completion.head
     }
     CLinux_store64_release(first.place, first.word)
+    logUsed(start)
     return count
   }
 
@@ -114,16 +122,21 @@ extension PackedQueue {
       let head = completion.head
       let last = entries[Int(head)].last
       let descriptors = Int(entries[Int(head)].count)
-      let (place, word) = (place(used), usedWord(completion))
+      let (start, place, word) = (used, place(used), usedWord(completion))
       count += descriptors
       used.advance(by: descriptors, size: size)
       record?.prepare(first: head, last: last, used: used)
       CLinux_store64_release(place, word)
+      logUsed(start)
       record?.commit(first: head)
       entries[Int(last)].next = firstFree
       firstFree = head
     }
     return count
+  }
+
+  private func logUsed(_ position: PackedPosition) {
+    gatherer.log?.wroteRing(RingDescriptor.byteCount * Int(position.index) + 8, count: 8)
   }
 
   /// The second half of the descriptor at a position.

@@ -48,6 +48,7 @@ extension PackedQueue {
     var gathered = Gathering()
     var chainFault: ChainFault?
     var entry = head
+    gatherer.log?.begin()
     for _ in 0..<entries[Int(head)].count {
       guard let descriptor = record?.descriptor(in: entry), chainFault == nil else { break }
       chainFault =

@@ -78,13 +78,15 @@ package struct PackedQueue: ~Copyable {
   ) throws(VhostUserError) {
     try self.init(
       size: size, addresses: addresses, base: base, features: features, memory: memory,
-      suppressesKicks: suppressesKicks, region: nil)
+      suppressesKicks: suppressesKicks, region: nil, log: nil)
   }
 
-  /// - Parameter region: where to write down what is under way, and where a predecessor may have done so.
+  /// - Parameters:
+  ///   - region: where to write down what is under way, and where a predecessor may have done so.
+  ///   - log: what is told of our writes.
   init(
     size: UInt16, addresses: VringAddress, base: UInt32, features: UInt64, memory: GuestMemory,
-    suppressesKicks: Bool, region: InflightRegion?
+    suppressesKicks: Bool, region: InflightRegion?, log: RingLog?
   ) throws(VhostUserError) {
     let areas = try PackedQueue.translate(addresses, size: size, memory: memory)
     let positions = try PackedQueue.positions(base: base, size: size, descriptors: areas.descriptors)
@@ -95,7 +97,7 @@ package struct PackedQueue: ~Copyable {
     record = legacy?.record
     inherited = []
     self.size = size
-    gatherer = ChainGatherer(size: size, features: features, memory: memory)
+    gatherer = ChainGatherer(size: size, features: features, memory: memory, log: log)
     (descriptors, driverEvent, deviceEvent) = areas
     usesEventIndex = features & RingFeatures.eventIndex != 0
     self.suppressesKicks = suppressesKicks && !usesEventIndex
@@ -106,6 +108,8 @@ package struct PackedQueue: ~Copyable {
     completions = .allocate(capacity: Int(size))
     completions.initialize(repeating: Completion(head: 0, written: 0))
     CLinux_store32(deviceEvent, 0)
+    log?.place(addresses, isPacked: true, memory: memory)
+    log?.wroteEvent()
     if let legacy { takeOver(legacy) }
   }
 
@@ -156,6 +160,7 @@ package struct PackedQueue: ~Copyable {
     (descriptors, driverEvent, deviceEvent) = try PackedQueue.translate(
       addresses, size: size, memory: memory)
     gatherer.memory = memory
+    gatherer.log?.place(addresses, isPacked: true, memory: memory)
   }
 
   /// The memory that chains are translated with.
@@ -187,6 +192,7 @@ package struct PackedQueue: ~Copyable {
     if suppressesKicks, !isSuppressed {
       isSuppressed = true
       CLinux_store32(deviceEvent, (UInt32(1) << 16).littleEndian)
+      gatherer.log?.wroteEvent()
     }
     return takeChain()
   }
@@ -200,6 +206,7 @@ package struct PackedQueue: ~Copyable {
       isSuppressed = false
       CLinux_store32(deviceEvent, 0)
     }
+    gatherer.log?.wroteEvent()
     CLinux_fence()
     return true
   }

@@ -6,6 +6,8 @@
 /// place.
 package struct Ring: ~Copyable {
   private let isPacked: Bool
+  /// Exists while writes are marked.
+  let log: RingLog?
   private var split: SplitQueue?
   private var packed: PackedQueue?
 
@@ -17,19 +19,31 @@ package struct Ring: ~Copyable {
     size: UInt16, addresses: VringAddress, base: UInt32, features: UInt64, memory: GuestMemory,
     suppressesKicks: Bool = false, inflight: InflightArea? = nil, queue: Int = 0
   ) throws(VhostUserError) {
+    try self.init(
+      size: size, addresses: addresses, base: base, features: features, memory: memory,
+      suppressesKicks: suppressesKicks, inflight: inflight, queue: queue, log: nil)
+  }
+
+  /// - Parameter log: where our writes to the guest's memory are marked, if the features say that they are.
+  init(
+    size: UInt16, addresses: VringAddress, base: UInt32, features: UInt64, memory: GuestMemory,
+    suppressesKicks: Bool, inflight: InflightArea?, queue: Int, log: DirtyLog?
+  ) throws(VhostUserError) {
+    let ringLog = features & RingFeatures.logAll != 0 ? RingLog(size: size, log: log) : nil
+    self.log = ringLog
     isPacked = features & RingFeatures.packed != 0
     if isPacked {
       split = nil
       packed = try PackedQueue(
         size: size, addresses: addresses, base: base, features: features, memory: memory,
         suppressesKicks: suppressesKicks,
-        region: try inflight?.region(ofQueue: queue, .packed, size: size))
+        region: try inflight?.region(ofQueue: queue, .packed, size: size), log: ringLog)
     } else {
       guard let base = UInt16(exactly: base) else { throw .baseIndex(base) }
       split = try SplitQueue(
         size: size, addresses: addresses, base: base, features: features, memory: memory,
         suppressesKicks: suppressesKicks,
-        region: try inflight?.region(ofQueue: queue, .split, size: size))
+        region: try inflight?.region(ofQueue: queue, .split, size: size), log: ringLog)
       packed = nil
     }
   }

@@ -8,6 +8,7 @@ extension SplitQueue {
   package mutating func complete(head: UInt16, written: UInt32) -> Bool {
     guard head < size, held[Int(head)] else { return false }
     held[Int(head)] = false
+    gatherer.log?.completed(head)
     put(head, written: written)
     return true
   }
@@ -16,6 +17,7 @@ extension SplitQueue {
     let entry = used + 4 + 8 * Int(nextUsed & (size - 1))
     CLinux_store32(entry, UInt32(head).littleEndian)
     CLinux_store32(entry + 4, written.littleEndian)
+    gatherer.log?.wroteRing(4 + 8 * Int(nextUsed & (size - 1)), count: 8)
     nextUsed &+= 1
     record?.complete(head)
   }
@@ -29,6 +31,7 @@ extension SplitQueue {
     let new = nextUsed
     outstanding -= Int(new &- publishedUsed)
     CLinux_store16_release(used + 2, new.littleEndian)
+    gatherer.log?.wroteRing(2, count: 2)
     publishedUsed = new
     record?.published(new)
     CLinux_fence()

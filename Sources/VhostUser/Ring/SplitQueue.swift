@@ -62,13 +62,15 @@ package struct SplitQueue: ~Copyable {
   ) throws(VhostUserError) {
     try self.init(
       size: size, addresses: addresses, base: base, features: features, memory: memory,
-      suppressesKicks: suppressesKicks, region: nil)
+      suppressesKicks: suppressesKicks, region: nil, log: nil)
   }
 
-  /// - Parameter region: where to write down what is under way, and where a predecessor may have done so.
+  /// - Parameters:
+  ///   - region: where to write down what is under way, and where a predecessor may have done so.
+  ///   - log: what is told of our writes.
   init(
     size: UInt16, addresses: VringAddress, base: UInt16, features: UInt64, memory: GuestMemory,
-    suppressesKicks: Bool, region: InflightRegion?
+    suppressesKicks: Bool, region: InflightRegion?, log: RingLog?
   ) throws(VhostUserError) {
     let areas = try SplitQueue.translate(addresses, size: size, memory: memory)
     let usedIndex = UInt16(littleEndian: CLinux_load16(areas.used + 2))
@@ -77,7 +79,7 @@ package struct SplitQueue: ~Copyable {
     if let region { record = try SplitRecord(region, size: size, used: usedIndex, heads: &heads) }
     self.record = consume record
     self.size = size
-    gatherer = ChainGatherer(size: size, features: features, memory: memory)
+    gatherer = ChainGatherer(size: size, features: features, memory: memory, log: log)
     (descriptors, available, used) = areas
     usesEventIndex = features & RingFeatures.eventIndex != 0
     self.suppressesKicks = suppressesKicks && features & RingFeatures.eventIndex == 0
@@ -91,6 +93,8 @@ package struct SplitQueue: ~Copyable {
     held = .allocate(capacity: Int(size))
     held.initialize(repeating: false)
     CLinux_store16(used, 0)
+    log?.place(addresses, isPacked: false, memory: memory)
+    log?.wroteRing(0, count: 2)
   }
 
   deinit { held.deallocate() }
@@ -124,6 +128,7 @@ package struct SplitQueue: ~Copyable {
   package mutating func relocate(_ addresses: VringAddress, memory: GuestMemory) throws(VhostUserError) {
     (descriptors, available, used) = try SplitQueue.translate(addresses, size: size, memory: memory)
     gatherer.memory = memory
+    gatherer.log?.place(addresses, isPacked: false, memory: memory)
   }
 
   /// Whether the driver has made something available that has not been taken; asks for no kick.
@@ -152,6 +157,7 @@ package struct SplitQueue: ~Copyable {
     if suppressesKicks, !isSuppressed {
       isSuppressed = true
       CLinux_store16(used, UInt16(1).littleEndian)
+      gatherer.log?.wroteRing(0, count: 2)
     }
     let slot = Int(nextAvailable & (size - 1))
     let head = UInt16(littleEndian: CLinux_load16(available + 4 + 2 * slot))
@@ -168,12 +174,14 @@ package struct SplitQueue: ~Copyable {
       return .refused(.headInUse(head), head: head)
     }
     var chain: Chain?
+    gatherer.log?.begin()
     if let fault = gather(head, into: &chain) {
       put(head, written: 0)
       return .refused(fault, head: head)
     }
     guard let chain else { return .empty }
     held[Int(head)] = true
+    gatherer.log?.taken(head)
     return .chain(chain)
   }
 
@@ -181,10 +189,12 @@ package struct SplitQueue: ~Copyable {
   private mutating func askForKick() -> Bool {
     if usesEventIndex {
       CLinux_store16(used + 4 + 8 * Int(size), nextAvailable.littleEndian)
+      gatherer.log?.wroteRing(4 + 8 * Int(size), count: 2)
     } else {
       guard isSuppressed else { return false }
       isSuppressed = false
       CLinux_store16(used, 0)
+      gatherer.log?.wroteRing(0, count: 2)
     }
     CLinux_fence()
     return true

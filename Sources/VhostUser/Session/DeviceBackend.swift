@@ -11,8 +11,9 @@ package protocol DeviceBackend: AnyObject {
   var queueCount: Int { get }
   /// The configuration space as the driver sees it now; at most `Limits.configurationBytes`.
   var configurationSpace: [UInt8] { get }
-  /// The driver writes to the configuration space; false refuses.
-  func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool
+  /// The driver writes to the configuration space, or somebody restores what it was elsewhere
+  /// (`isMigration`), and that includes what a driver may only read; false refuses.
+  func writeConfiguration(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool
   /// The driver took these of the offered features; 0 after a reset.
   func negotiated(features: UInt64, session: Session)
   /// There may be chains in this ring: take them until `nextChain` returns nil, complete some or all.

@@ -2,7 +2,8 @@
 import Linux
 
 extension Session {
-  /// The reply carries the descriptor: the front-end keeps the memory, and gives it back with the next message.
+  /// The reply carries the descriptor: the front-end keeps the memory, and gives it back with the next
+  /// message.
   func makeInflightArea(_ payload: RawSpan) throws(VhostUserError) -> [UInt8] {
     try require(.inflight)
     let wish = try InflightLayout(parsing: payload)

@@ -89,7 +89,10 @@ extension Session {
       if request?.hasNativeReply == true {
         // The front-end waits for numbers that do not exist; there is no way to say so.
         fail(error)
-      } else if header.needsReply {
+      } else if header.needsReply
+        || (request == .setLogBase && protocolFeatures.contains(.logDescriptor))
+      {
+        // SET_LOG_BASE has an answer of its own, and it is a number like this one.
         sendNumber(header, 1)
       }
     }

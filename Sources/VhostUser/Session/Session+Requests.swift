@@ -32,12 +32,16 @@ extension Session {
     case .setVringError: try setError(try VringDescriptor(parsing: payload))
     case .getInflight: return try makeInflightArea(payload)
     case .setInflight: try setInflightArea(payload)
+    case .setLogBase: return try setLogBase(payload)
+    case .setLogDescriptor: try setLogDescriptor(payload)
+    case .setStatus: setStatus(try Number(parsing: payload).value)
+    case .getStatus: return encoded(UInt64(reportedStatus.rawValue))
     case .setVringEnable: try setEnabled(try VringState(parsing: payload))
     }
     return nil
   }
 
-  private func encoded(_ value: UInt64) -> [UInt8] {
+  func encoded(_ value: UInt64) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.appendNative(value)
     return bytes
@@ -45,10 +49,12 @@ extension Session {
 
   private var offeredFeatures: UInt64 {
     backend.deviceFeatures | RingFeatures.offered | (options.packed ? RingFeatures.packed : 0)
+      | (offersInBand ? 0 : RingFeatures.logAll)
   }
 
   private func setFeatures(_ value: UInt64) throws(VhostUserError) {
     let unknown = value & ~offeredFeatures
+    acceptsFeatures = unknown == 0
     guard unknown == 0 else { throw .featuresNotOffered(unknown) }
     // The same again happens while rings run; a change means another ring format, so they start anew.
     guard value != features || !queues.contains(where: \.runs) else { return }
@@ -61,12 +67,12 @@ extension Session {
   }
 
   /// Configuration, replies and a channel of ours always, kicks as messages only when they are wished for:
-  /// then there is a simulation, which nobody goes on with after a crash.
+  /// then there is a simulation, which nobody goes on with after a crash, or elsewhere.
   private var offeredProtocolFeatures: ProtocolFeatures {
     let always: ProtocolFeatures = [
       .multipleQueues, .replyAck, .backendChannel, .configuration, .resetDevice, .memorySlots,
     ]
-    return always.union(offersInBand ? .inBandNotifications : .inflight)
+    return always.union(offersInBand ? .inBandNotifications : [.inflight, .logDescriptor, .status])
   }
 
   private func setProtocolFeatures(_ value: UInt64) throws(VhostUserError) {
@@ -82,12 +88,7 @@ extension Session {
   /// The connection, its memory and its protocol features stay; the rings and the virtio features go.
   private func resetDevice() throws(VhostUserError) {
     try require(.resetDevice)
-    for queue in queues {
-      disable(queue)
-      forget(queue)
-    }
-    features = 0
-    backend.negotiated(features: 0, session: self)
+    resetRings { forget($0) }
   }
 
   /// A refused access is answered without a payload.
@@ -111,7 +112,11 @@ extension Session {
 
   private func writeConfiguration(_ payload: RawSpan) throws(VhostUserError) {
     let access = try ConfigurationAccess(parsing: payload)
-    guard backend.writeConfiguration(offset: Int(access.offset), bytes: access.bytes) else {
+    let isMigration = access.flags == ConfigurationAccess.migration
+    guard isMigration || access.flags == 0,
+      backend.writeConfiguration(
+        offset: Int(access.offset), bytes: access.bytes, isMigration: isMigration)
+    else {
       throw .configuration(offset: access.offset, count: UInt32(access.bytes.count))
     }
   }
@@ -122,6 +127,7 @@ extension Session {
   }
 
   private func addMemoryRegion(_ payload: RawSpan) throws(VhostUserError) {
+    try require(.memorySlots)
     let region = try MemoryRegion(parsing: payload)
     guard inboxDescriptors.count == 1, let descriptor = inboxDescriptors.borrowed.first else {
       throw .descriptorCount(inboxDescriptors.count, expected: 1)
@@ -132,6 +138,7 @@ extension Session {
   /// The front-end may use the memory for something else as soon as it has our answer: rings that are served
   /// elsewhere come to rest first.
   private func removeMemoryRegion(_ payload: RawSpan) throws(VhostUserError) {
+    try require(.memorySlots)
     let kept = try memory.removing(try MemoryRegion(parsing: payload))
     for queue in queues where queue.home != nil { stop(queue) }
     try replaceMemory(kept)

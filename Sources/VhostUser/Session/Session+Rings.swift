@@ -94,7 +94,8 @@ extension Session {
     else { return }
     queue.ring = try Ring(
       size: size, addresses: addresses, base: base, features: features, memory: memory,
-      suppressesKicks: queue.home != nil, inflight: inflight, queue: queue.index)
+      suppressesKicks: queue.home != nil, inflight: inflight, queue: queue.index,
+      log: dirtyLog)
     queue.memory = memory
     if let home = queue.home { home.start(queue) } else { serve(queue) }
   }

@@ -57,6 +57,10 @@ package final class Session {
   /// Goes with the reply to the message in hand.
   var replyDescriptor: Descriptor?
   var inflight: InflightArea?
+  var dirtyLog: DirtyLog?
+  var status: DeviceStatus = []
+  /// Whether the last SET_FEATURES asked for nothing that was not offered.
+  var acceptsFeatures = true
   /// Whether the message in hand made us look at a ring.
   var servedRing = false
 
@@ -123,6 +127,7 @@ package final class Session {
 
   private func doorbellRang() {
     doorbell.answer()
+    lookForFaults()
     log.collect(from: doorbell)
     for queue in queues where !isEnded {
       tellFault(queue)
@@ -166,5 +171,12 @@ package final class Session {
     backend.sessionEnded(self, reason: reason)
     memory = GuestMemory()
     inflight = nil
+    dirtyLog = nil
+  }
+
+  /// Memory that became shorter is the end of the session: what the guest wants cannot be known any more.
+  func lookForFaults() {
+    let isBroken = memory.isBroken || queues.contains { $0.runs && $0.memory.isBroken }
+    if isBroken { fail(.truncated) }
   }
 }

@@ -36,12 +36,15 @@ package final class Virtqueue {
   var ring: Ring?
   /// No more chains: the session is over.
   var isClosed = false
+  /// Signalled when something was marked in the dirty log.
+  var logSignal: SharedSignal?
   /// How the driver is called when there is no descriptor for it.
   var callInBand: (() -> Void)?
   /// The loop will look at the ring again.
   var wantsAttention = false
   /// The error descriptor was signalled for the present fault.
   var isFaultTold = false
+  private var faultsSeen: CUnsignedInt = 0
   private var retired: [RetiredMemory] = []
   private let broken = Atomic(false)
   private let refused = Atomic(0)
@@ -98,8 +101,11 @@ package final class Virtqueue {
         if let budget { self.budget = budget - 1 }
         refused.add(1, ordering: .relaxed)
         say("ring \(index), head \(head): \(fault)")
-      case .empty: return nil
+      case .empty:
+        lookForFaults()
+        return nil
       case .broken(let fault):
+        lookForFaults()
         breakDown(fault)
         return nil
       }
@@ -122,14 +128,26 @@ package final class Virtqueue {
 
   /// Shows the driver what was completed, and calls it if it wants that.
   package func publishAndSignal() {
-    guard ring?.publish() == true else { return }
-    if let callInBand { callInBand() } else { call?.send() }
+    let wantsCall = ring?.publish() == true
+    if wantsCall {
+      if let callInBand { callInBand() } else { call?.send() }
+    }
+    if let logSignal, ring?.log?.log != nil { logSignal.send() }
+    lookForFaults()
+  }
+
+  /// A front-end that cut its memory off loses its session, and is told by that.
+  private func lookForFaults() {
+    let count = CLinux_guard_faults()
+    guard count != faultsSeen else { return }
+    faultsSeen = count
+    if memory.isBroken { doorbell.ring() }
   }
 
   private func breakDown(_ fault: RingFault) {
     guard !isBroken else { return }
     broken.store(true, ordering: .releasing)
-    say("ring \(index) is broken: \(fault)")
+    if !memory.isBroken { say("ring \(index) is broken: \(fault)") }
     if home != nil { doorbell.ring() }
   }
 
@@ -153,6 +171,14 @@ extension Virtqueue {
     retired.removeAll()
     wantsAttention = false
     budget = nil
+  }
+
+  /// Marks writes there from now on, if they are marked.
+  func setLog(_ log: DirtyLog) {
+    switch ring {
+    case .some(let ring): ring.log?.log = log
+    case .none: break
+    }
   }
 
   /// Goes on in another memory. What was taken keeps the one it was taken with.
@@ -195,4 +221,13 @@ struct Signal: ~Copyable {
 
   /// One that is full, or that nobody reads any more, is signalled enough.
   func send() { CLinux_add_count(descriptor.rawValue, kind) }
+}
+
+/// A signal of several rings, which may be on several threads.
+final class SharedSignal: Sendable {
+  private let signal: Signal
+
+  init(_ signal: consuming Signal) { self.signal = signal }
+
+  func send() { signal.send() }
 }

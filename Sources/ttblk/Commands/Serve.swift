@@ -8,10 +8,11 @@ import Telemetry
 struct ServeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve",
-    abstract: "Serve disks to vhost-user clients: UML kernels, QEMU.",
+    abstract: "Serve disks to vhost-user clients (UML kernels, QEMU) and to NBD clients.",
     discussion: """
-      Each disk listens on its own socket and has one client at a time. A model charges its latency in \
-      simulated time, and needs external time travel. Ends on SIGINT or SIGTERM, or with the simulation; \
+      Each disk listens on its own socket and has one client at a time; disks with the same nbd= address share \
+      that, are found there by their names, and have many. In real time each queue, and each NBD client, has a \
+      thread of its own. A model charges its latency in simulated time, and needs external time travel. Ends on SIGINT or SIGTERM, or with the simulation; \
       then every image is flushed and closed. SIGUSR1 has the sizes of the images looked at again: after \
       'truncate -s' on a raw image its guest sees a longer disk.
       """)
@@ -20,9 +21,11 @@ struct ServeCommand: ParsableCommand {
     name: .customLong("disk"),
     help: ArgumentHelp(
       """
-      A disk: name=NAME,image=PATH,socket=PATH[,model=zero|affine:50us[:500MB/s]]\
-      [,format=raw|uml-cow][,readonly]. \
-      A comma in a path is written twice. Repeatable.
+      A disk: name=NAME,image=PATH, and socket=PATH or nbd=unix:PATH|HOST[:PORT] or both; \
+      socket=fd:N takes an inherited socket over, a listening one or a connection (systemd's first is fd:3). \
+      Optional: format=raw|uml-cow|qcow2, readonly, model=zero|affine:50us[:500MB/s]; in real time \
+      engine=auto|io_uring|libaio|threads|synchronous, direct (O_DIRECT), writethrough (a write is durable when \
+      it completes), queues=N. A comma in a path is written twice. Repeatable.
       """,
       valueName: "disk"))
   var diskOptions: [String] = []
@@ -40,8 +43,43 @@ struct ServeCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Write what was done to this file at the end, as TOML.", valueName: "file"))
   var report: String?
 
+  @Option(help: ArgumentHelp("As --disk with this socket; needs --blk-file.", valueName: "path"))
+  var socketPath: String?
+
+  @Option(help: ArgumentHelp("As --disk with socket=fd:N; needs --blk-file.", valueName: "n"))
+  var fd: Int32?
+
+  @Option(help: ArgumentHelp("The image of --socket-path or --fd.", valueName: "path"))
+  var blkFile: String?
+
+  @Flag(help: "The disk of --blk-file is read-only.")
+  var readOnly = false
+
+  @Flag(help: "Print what QEMU's vhost-user back-end conventions call capabilities, and end.")
+  var printCapabilities = false
+
+  @Flag(help: "End when a vhost-user client has gone, and no other client is there.")
+  var exitOnDisconnect = false
+
+  /// The disk of the back-end program conventions (QEMU vhost-user.rst).
+  private func conventionalDisk() throws -> DiskConfiguration? {
+    guard socketPath != nil || fd != nil || blkFile != nil || readOnly else { return nil }
+    guard let blkFile, (socketPath == nil) != (fd == nil) else {
+      throw CommandFailure(.usage, "give --blk-file and either --socket-path or --fd, or use --disk")
+    }
+    return DiskConfiguration(
+      name: "disk", image: blkFile, socket: socketPath ?? fd.map { "fd:\($0)" }, isReadOnly: readOnly)
+  }
+
   func run() throws {
+    if printCapabilities {
+      return announce(
+        JSONValue.object([
+          "type": .string("block"), "features": .array([.string("read-only"), .string("blk-file")]),
+        ]).indented)
+    }
     var disks: [DiskConfiguration] = []
+    if let disk = try conventionalDisk() { disks.append(disk) }
     if let config { disks += try loadServeConfiguration(path: config) }
     for option in diskOptions { disks.append(try DiskConfiguration(parsing: option)) }
     try validateServeConfiguration(disks)
@@ -59,6 +97,7 @@ struct ServeCommand: ParsableCommand {
     let loop = try EventLoop()
     let service = try ServeLoop(disks: disks, mode: mode, loop: loop, report: warn)
     announce("ready: \(disks.count) disk\(disks.count == 1 ? "" : "s")")
+    service.endsWithClient = exitOnDisconnect
     let complaint = try service.run(signals: signals)
     let losses = service.server.close()
     for line in losses { warn(line) }

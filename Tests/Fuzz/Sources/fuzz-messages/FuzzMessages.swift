@@ -14,7 +14,7 @@ private final class Device: DeviceBackend {
   var parity = false
   var hasEnded = false
 
-  func writeConfiguration(offset: Int, bytes: [UInt8]) -> Bool { offset == 32 && bytes.count == 1 }
+  func writeConfiguration(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool { offset == 32 && bytes.count == 1 }
 
   func negotiated(features: UInt64, session: Session) {}
 
