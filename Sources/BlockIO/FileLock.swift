@@ -7,7 +7,7 @@ import Linux
 ///
 /// The two see each other: a lock on the whole file conflicts with one on any of its bytes.
 package enum LockStyle: Sendable {
-  /// A POSIX record lock on the whole file (`fcntl(F_SETLK)`), as UML's ubd takes it.
+  /// A lock on the whole file, as UML's ubd takes it.
   case uml
   /// Open-file-description locks on single bytes, as QEMU takes them (block/file-posix.c): a read lock on
   /// byte 100 + i says "I use permission i", one on byte 200 + i "nobody else may". Readers let each other
@@ -47,6 +47,13 @@ func commandName(of process: pid_t) -> String {
   // A process chooses its own name: nothing that could end the line or move the cursor.
   let safe = name.unicodeScalars.map { $0.value < 32 || $0.value == 127 ? "?" : Character($0) }
   return safe.isEmpty ? "?" : String(safe)
+}
+
+/// The parent of a process; 0 when it is not known.
+func parent(of process: pid_t) -> pid_t {
+  // The name before may have blanks and parentheses.
+  let fields = text(of: "/proc/\(process)/stat").split(separator: ")").last?.split(separator: " ") ?? []
+  return fields.count > 1 ? pid_t(fields[1]) ?? 0 : 0
 }
 
 private func text(of path: String) -> String {

@@ -106,4 +106,7 @@ package enum Limits {
   static let partsPerCall = 1024
   /// Zeros are written in pieces of this many bytes where the file system cannot make them.
   static let zeroBytesPerCall = 65536
+  /// A lock that somebody has for a moment is looked at so often, with such pauses: two seconds.
+  static let lockAttempts = 100
+  static let lockPauseMicroseconds: UInt32 = 20_000
 }

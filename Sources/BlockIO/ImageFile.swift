@@ -6,8 +6,8 @@ import Synchronization
 
 /// An open file or block device, one object per inode and process.
 ///
-/// Only `FileRegistry` makes them, because a POSIX lock vanishes when *any* descriptor of its inode is closed
-/// (fcntl(2)). The last reference closes the file and with it drops the lock.
+/// Only `FileRegistry` makes them: locks belong to open files, so two of one inode would be in each other's way.
+/// The last reference closes the file and with it drops the lock.
 package final class ImageFile {
   /// For system calls on the file; nobody duplicates or closes it.
   package let descriptor: Descriptor
@@ -132,14 +132,24 @@ package final class ImageFile {
   }
 
   /// Takes a lock that other programs see: to write what is writable, to read what is not.
+  ///
+  /// What has the lock for a moment is waited for. A process that was killed may be gone while the kernel still
+  /// does what it had told io_uring to do, which would overwrite what others write; and a child of ours has a
+  /// copy of every descriptor until it is another program.
   package func lock(_ style: LockStyle) throws(BlockIOError) {
     guard !isLocked else { return }
     var holder: pid_t = 0
-    let code = style.take(descriptor.rawValue, exclusive: !isReadOnly, &holder)
+    var code: CInt = 0
+    for _ in 0..<Limits.lockAttempts {
+      code = style.take(descriptor.rawValue, exclusive: !isReadOnly, &holder)
+      guard code == EAGAIN || code == EACCES else { break }
+      if holder <= 0 { holder = lockHolder(of: identity) }
+      guard holder == 0 || parent(of: holder) == getpid() else { break }
+      usleep(Limits.lockPauseMicroseconds)
+    }
     switch code {
     case 0: isLocked = true
     case EAGAIN, EACCES:
-      if holder <= 0 { holder = lockHolder(of: identity) }
       throw .locked(path: path, holder: holder, command: commandName(of: holder))
     default: throw .cannotOpen(LinuxError("lock", path, code: code))
     }

@@ -182,11 +182,11 @@ int CLinux_rename_without_replacing(const char *from, const char *to) {
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder) {
   struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
   *holder = 0;
-  if (fcntl(descriptor, F_SETLK, &lock) == 0) return 0;
+  if (fcntl(descriptor, F_OFD_SETLK, &lock) == 0) return 0;
   int failure = errno;
   if (failure == EAGAIN || failure == EACCES) {
     struct flock other = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
-    if (fcntl(descriptor, F_GETLK, &other) == 0 && other.l_type != F_UNLCK && other.l_pid > 0) *holder = other.l_pid;
+    if (fcntl(descriptor, F_OFD_GETLK, &other) == 0 && other.l_type != F_UNLCK && other.l_pid > 0) *holder = other.l_pid;
   }
   return failure;
 }

@@ -1,5 +1,6 @@
 // One file, one descriptor.
 import Glibc
+import Linux
 import Testing
 
 @testable import BlockIO
@@ -25,6 +26,23 @@ import Testing
     #expect(!one.isLocked)
     let two = try registry.open(temporary.path, writable: false, lock: true)
     #expect(one === two && one.isLocked)
+  }
+
+  @Test(
+    "a lock lasts as long as anybody has the open file; a child of ours is waited for",
+    arguments: [false, true])
+  func copies(isQEMU: Bool) throws {
+    let style = isQEMU ? LockStyle.qemu : .uml
+    var file: ImageFile? = try registry.open(temporary.path, writable: true, style: style)
+    let null = open("/dev/null", O_RDWR)
+    defer { close(null) }
+    let child = try ChildProcess(
+      path: "/bin/sleep", arguments: ["0.3"], input: file?.descriptor.rawValue ?? -1, output: null,
+      error: null)
+    file = nil
+    let again = try registry.open(temporary.path, writable: true, style: style)
+    #expect(again.isLocked)
+    #expect(child.poll() != nil, "the lock was there while the child had the file")
   }
 
   @Test("a file that is written has one user, unless nobody wants a lock, or one only looks")

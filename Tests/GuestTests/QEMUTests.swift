@@ -190,7 +190,7 @@ import Testing
     #expect(machine.output.contains("ttblk-guest: exit 0"), "\(machine.output)")
     serve.signal(SIGTERM)
     #expect(try serve.wait() == 0, "\(serve.error)")
-    try disks.expectClean()
+    try disks.expectClean(leaks: true)
     try disks.expectFilesystems()
     folder.expectNothingLeft()
   }

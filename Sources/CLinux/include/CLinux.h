@@ -72,7 +72,9 @@ void CLinux_unguard(int guard);
 bool CLinux_is_broken(int guard);
 unsigned CLinux_guard_faults(void);  // how often that has happened, in all of the process
 
-// fcntl(2) is variadic, which Swift cannot call. POSIX record locks on the whole file, the ones of UML's ubd.
+// fcntl(2) is variadic, which Swift cannot call. A lock on the whole file that conflicts with UML's ubd, which takes
+// one of the process. Ours belongs to the open file: it lasts until the kernel has written what io_uring was told to
+// write, also when the process has been killed.
 // Returns 0, or an errno value; on EAGAIN/EACCES `holder` is the pid that holds a conflicting lock (0 if unknown).
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder);
 // QEMU's way: locks of the open file (F_OFD_SETLK, a GNU extension) on single bytes. Returns 0, or an errno value.
