@@ -23,7 +23,7 @@ let package = Package(
   targets: [
     .target(name: "CLinux"),
     .target(name: "CUring", linkerSettings: [.linkedLibrary("uring")]),
-    .systemLibrary(name: "CAIO", providers: [.apt(["libaio-dev"])]),
+    .target(name: "CAIO", linkerSettings: [.linkedLibrary("aio")]),
     .systemLibrary(name: "CCompression", providers: [.apt(["zlib1g-dev", "libzstd-dev"])]),
     .target(name: "Linux", dependencies: ["CLinux"], swiftSettings: settings),
     .target(name: "VhostUser", dependencies: ["Linux"], swiftSettings: settings),

@@ -48,7 +48,8 @@ import Testing
     // Compressing on every processor; nothing of a simulation.
     "Dispatch": ["DiskImage"],
     "Synchronization": [
-      "DiskImage", "BlockIO", "BlockDevice", "VhostUser", "VirtioBlock", "Linux", "Scenario", "TestKit", "NBD",
+      "DiskImage", "BlockIO", "BlockDevice", "VhostUser", "VirtioBlock", "Linux", "Scenario", "TestKit",
+      "NBD",
     ],
     "HeapModule": ["Simulation"],
     "Histogram": ["Telemetry"],
