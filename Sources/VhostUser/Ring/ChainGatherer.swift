@@ -47,10 +47,12 @@ struct RingDescriptor {
 /// What has been gathered of a chain.
 struct Gathering {
   var pieces = 0
-  var readablePieces = 0
+  /// Pieces before the first that is writable; negative as long as there is none.
+  var readablePieces = -1
   var readableCount = 0
   var writableCount = 0
-  var lastWritable: UnsafeMutableRawPointer?
+  /// Where the last piece ends, if one that is its neighbour may join it.
+  var end: UnsafeMutableRawPointer?
 }
 
 /// Translates the buffers of one chain after the other, into storage that is allocated once.
@@ -60,69 +62,100 @@ struct ChainGatherer: ~Copyable {
   let allowsIndirect: Bool
   /// Entries that an indirect table may have.
   let indirectLimit: Int
-  var memory: GuestMemory
+  var memory: GuestMemory { didSet { regions = memory.entries } }
   /// nil: nobody moves the guest.
   let log: RingLog?
-  private let pieces: UnsafeMutableBufferPointer<iovec>
+  // SAFETY: `regions` is the memory's, `pieces` is valid for `pieceLimit`.
+  private var regions: UnsafeMutableBufferPointer<GuestMemory.Entry>
+  private let pieces: UnsafeMutablePointer<iovec>
+  private let pieceLimit: Int
 
   init(size: UInt16, features: UInt64, memory: GuestMemory, log: RingLog?) {
     self.log = log
     allowsIndirect = features & RingFeatures.indirectDescriptors != 0
     indirectLimit = max(Int(size), Limits.indirectTable)
     self.memory = memory
-    pieces = .allocate(capacity: Int(size) + indirectLimit + Limits.extraPieces)
+    regions = memory.entries
+    pieceLimit = Int(size) + indirectLimit + Limits.extraPieces
+    pieces = .allocate(capacity: pieceLimit)
   }
 
   deinit { pieces.deallocate() }
 
+  /// What is wrong with the whole of a chain.
+  @inline(__always)
+  func fault(_ gathered: Gathering) -> ChainFault? {
+    gathered.readableCount &+ gathered.writableCount > Int(UInt32.max) ? .tooManyBytes : nil
+  }
+
   /// The chain that was gathered.
   @inline(__always)
   func chain(head: UInt16, _ gathered: Gathering) -> Chain {
-    let readable = gathered.readablePieces
+    let readable = gathered.readablePieces < 0 ? gathered.pieces : gathered.readablePieces
     return Chain(
-      head: head,
-      readable: UnsafeMutableBufferPointer(rebasing: pieces[..<readable]),
-      writable: UnsafeMutableBufferPointer(rebasing: pieces[readable..<gathered.pieces]),
+      head: head, readable: UnsafeMutableBufferPointer(start: pieces, count: readable),
+      writable: UnsafeMutableBufferPointer(start: pieces + readable, count: gathered.pieces &- readable),
       readableCount: gathered.readableCount, writableCount: gathered.writableCount,
-      lastWritable: gathered.lastWritable)
+      lastWritable: gathered.writableCount == 0 ? nil : gathered.end.map { $0 - 1 })
   }
 
   /// Adds the buffer of a descriptor, in as many pieces as it has regions. Empty buffers count for nothing.
+  ///
+  /// No sum can overflow: there are fewer than 2^17 descriptors, of less than 2^32 bytes.
   @inline(__always)
   func append(_ descriptor: RingDescriptor, _ gathered: inout Gathering) -> ChainFault? {
-    let isWritable = descriptor.flags & RingDescriptor.write != 0
-    let count = Int(descriptor.count)
-    guard count > 0 else { return nil }
-    if isWritable {
-      gathered.writableCount += count
+    let count = UInt64(descriptor.count)
+    if count == 0 { return nil }
+    if descriptor.flags & RingDescriptor.write != 0 {
+      if gathered.readablePieces < 0 {
+        gathered.readablePieces = gathered.pieces
+        gathered.end = nil
+      }
+      gathered.writableCount &+= Int(truncatingIfNeeded: count)
+      if let log { log.note(descriptor.address, count: Int(truncatingIfNeeded: count)) }
     } else {
-      guard gathered.writableCount == 0 else { return .readableAfterWritable }
-      gathered.readableCount += count
+      guard gathered.readablePieces < 0 else { return .readableAfterWritable }
+      gathered.readableCount &+= Int(truncatingIfNeeded: count)
     }
-    guard gathered.readableCount + gathered.writableCount <= Int(UInt32.max) else { return .tooManyBytes }
+    for index in 0..<regions.count {
+      let offset = descriptor.address &- regions[index].guest
+      let size = regions[index].size
+      if offset < size {
+        guard count <= size &- offset else { return appendPieces(descriptor, &gathered) }
+        return add(
+          regions[index].host + Int(truncatingIfNeeded: offset), Int(truncatingIfNeeded: count), &gathered)
+      }
+    }
+    return .outsideMemory(descriptor.address)
+  }
+
+  /// A buffer that lies in several regions.
+  @inline(never)
+  private func appendPieces(_ descriptor: RingDescriptor, _ gathered: inout Gathering) -> ChainFault? {
+    let count = Int(descriptor.count)
     var done = 0
     while done < count {
       let (address, wraps) = descriptor.address.addingReportingOverflow(UInt64(done))
       guard !wraps, let piece = memory.piece(at: address, count: count - done), let base = piece.baseAddress
-      else {
-        return .outsideMemory(address)
-      }
-      let start = isWritable ? gathered.readablePieces : 0
-      let before = gathered.pieces - 1
-      if before >= start, pieces[before].iov_base + pieces[before].iov_len == base {
-        pieces[before].iov_len += piece.count
-      } else {
-        guard gathered.pieces < pieces.count else { return .tooManyPieces }
-        pieces[gathered.pieces] = iovec(iov_base: base, iov_len: piece.count)
-        gathered.pieces += 1
-      }
-      if !isWritable { gathered.readablePieces = gathered.pieces }
+      else { return .outsideMemory(address) }
+      if let fault = add(base, piece.count, &gathered) { return fault }
       done += piece.count
     }
-    if isWritable {
-      gathered.lastWritable = pieces[gathered.pieces - 1].last
-      log?.note(descriptor.address, count: count)
+    return nil
+  }
+
+  @inline(__always)
+  private func add(
+    _ base: UnsafeMutableRawPointer, _ count: Int, _ gathered: inout Gathering
+  ) -> ChainFault? {
+    if gathered.end == base {
+      pieces[gathered.pieces &- 1].iov_len &+= count
+    } else {
+      guard gathered.pieces < pieceLimit else { return .tooManyPieces }
+      (pieces + gathered.pieces).initialize(to: iovec(iov_base: base, iov_len: count))
+      gathered.pieces &+= 1
     }
+    gathered.end = base + count
     return nil
   }
 
@@ -183,9 +216,4 @@ struct ChainGatherer: ~Copyable {
       return RingDescriptor(at: base)
     }
   }
-}
-
-extension iovec {
-  /// Its last byte; it has one.
-  fileprivate var last: UnsafeMutableRawPointer { iov_base + (iov_len - 1) }
 }

@@ -41,10 +41,13 @@ extension PackedQueue {
     available = used
     available.advance(by: outstanding, size: size)
     inherited = chains.reversed().map(\.first)
+    hasInherited = !inherited.isEmpty
   }
 
   /// Takes a chain that was under way, from the copies of its descriptors.
-  mutating func takeAgain(_ head: UInt16) -> RingStep {
+  mutating func takeInherited() -> RingStep {
+    guard let head = inherited.popLast() else { return .empty }
+    hasInherited = !inherited.isEmpty
     var gathered = Gathering()
     var chainFault: ChainFault?
     var entry = head
