@@ -55,48 +55,20 @@ struct Gathering {
   var end: UnsafeMutableRawPointer?
 }
 
-/// Translates the buffers of one chain after the other, into storage that is allocated once.
+/// What it takes to translate a buffer, in one value without owners, so that it is loaded once a chain.
 ///
-/// It knows buffers, and neither layout: how descriptors follow one another is the business of the rings.
-struct ChainGatherer: ~Copyable {
-  let allowsIndirect: Bool
-  /// Entries that an indirect table may have.
-  let indirectLimit: Int
-  var memory: GuestMemory { didSet { regions = memory.entries } }
-  /// nil: nobody moves the guest.
-  let log: RingLog?
-  // SAFETY: `regions` is the memory's, `pieces` is valid for `pieceLimit`.
-  private var regions: UnsafeMutableBufferPointer<GuestMemory.Entry>
-  private let pieces: UnsafeMutablePointer<iovec>
-  private let pieceLimit: Int
+/// SAFETY: valid as long as the gatherer that it comes from, and until that gets another memory.
+struct Translator {
+  fileprivate var regions: UnsafeMutableBufferPointer<GuestMemory.Entry>
+  fileprivate let pieces: UnsafeMutablePointer<iovec>
+  fileprivate let pieceLimit: Int
+  private let log: Unmanaged<RingLog>?
 
-  init(size: UInt16, features: UInt64, memory: GuestMemory, log: RingLog?) {
-    self.log = log
-    allowsIndirect = features & RingFeatures.indirectDescriptors != 0
-    indirectLimit = max(Int(size), Limits.indirectTable)
-    self.memory = memory
+  fileprivate init(memory: GuestMemory, pieceLimit: Int, log: RingLog?) {
     regions = memory.entries
-    pieceLimit = Int(size) + indirectLimit + Limits.extraPieces
+    self.pieceLimit = pieceLimit
     pieces = .allocate(capacity: pieceLimit)
-  }
-
-  deinit { pieces.deallocate() }
-
-  /// What is wrong with the whole of a chain.
-  @inline(__always)
-  func fault(_ gathered: Gathering) -> ChainFault? {
-    gathered.readableCount &+ gathered.writableCount > Int(UInt32.max) ? .tooManyBytes : nil
-  }
-
-  /// The chain that was gathered.
-  @inline(__always)
-  func chain(head: UInt16, _ gathered: Gathering) -> Chain {
-    let readable = gathered.readablePieces < 0 ? gathered.pieces : gathered.readablePieces
-    return Chain(
-      head: head, readable: UnsafeMutableBufferPointer(start: pieces, count: readable),
-      writable: UnsafeMutableBufferPointer(start: pieces + readable, count: gathered.pieces &- readable),
-      readableCount: gathered.readableCount, writableCount: gathered.writableCount,
-      lastWritable: gathered.writableCount == 0 ? nil : gathered.end.map { $0 - 1 })
+    self.log = log.map(Unmanaged.passUnretained)
   }
 
   /// Adds the buffer of a descriptor, in as many pieces as it has regions. Empty buffers count for nothing.
@@ -112,7 +84,9 @@ struct ChainGatherer: ~Copyable {
         gathered.end = nil
       }
       gathered.writableCount &+= Int(truncatingIfNeeded: count)
-      if let log { log.note(descriptor.address, count: Int(truncatingIfNeeded: count)) }
+      if let log {
+        log._withUnsafeGuaranteedRef { $0.note(descriptor.address, count: Int(truncatingIfNeeded: count)) }
+      }
     } else {
       guard gathered.readablePieces < 0 else { return .readableAfterWritable }
       gathered.readableCount &+= Int(truncatingIfNeeded: count)
@@ -136,10 +110,18 @@ struct ChainGatherer: ~Copyable {
     var done = 0
     while done < count {
       let (address, wraps) = descriptor.address.addingReportingOverflow(UInt64(done))
-      guard !wraps, let piece = memory.piece(at: address, count: count - done), let base = piece.baseAddress
+      guard !wraps, let (base, reach) = piece(at: address, count: count - done)
       else { return .outsideMemory(address) }
-      if let fault = add(base, piece.count, &gathered) { return fault }
-      done += piece.count
+      if let fault = add(base, reach, &gathered) { return fault }
+      done += reach
+    }
+    return nil
+  }
+
+  private func piece(at address: UInt64, count: Int) -> (UnsafeMutableRawPointer, Int)? {
+    for region in regions where address &- region.guest < region.size {
+      let offset = address &- region.guest
+      return (region.host + Int(offset), Int(min(region.size - offset, UInt64(count))))
     }
     return nil
   }
@@ -157,6 +139,48 @@ struct ChainGatherer: ~Copyable {
     }
     gathered.end = base + count
     return nil
+  }
+}
+
+/// Translates the buffers of one chain after the other, into storage that is allocated once.
+///
+/// It knows buffers, and neither layout: how descriptors follow one another is the business of the rings.
+struct ChainGatherer: ~Copyable {
+  let allowsIndirect: Bool
+  /// Entries that an indirect table may have.
+  let indirectLimit: Int
+  var memory: GuestMemory { didSet { translator.regions = memory.entries } }
+  /// nil: nobody moves the guest.
+  let log: RingLog?
+  private(set) var translator: Translator
+
+  init(size: UInt16, features: UInt64, memory: GuestMemory, log: RingLog?) {
+    self.log = log
+    allowsIndirect = features & RingFeatures.indirectDescriptors != 0
+    indirectLimit = max(Int(size), Limits.indirectTable)
+    self.memory = memory
+    translator = Translator(
+      memory: memory, pieceLimit: Int(size) + indirectLimit + Limits.extraPieces, log: log)
+  }
+
+  deinit { translator.pieces.deallocate() }
+
+  /// What is wrong with the whole of a chain.
+  @inline(__always)
+  func fault(_ gathered: Gathering) -> ChainFault? {
+    gathered.readableCount &+ gathered.writableCount > Int(UInt32.max) ? .tooManyBytes : nil
+  }
+
+  /// The chain that was gathered.
+  @inline(__always)
+  func chain(head: UInt16, _ gathered: Gathering) -> Chain {
+    let readable = gathered.readablePieces < 0 ? gathered.pieces : gathered.readablePieces
+    return Chain(
+      head: head, readable: UnsafeMutableBufferPointer(start: translator.pieces, count: readable),
+      writable: UnsafeMutableBufferPointer(
+        start: translator.pieces + readable, count: gathered.pieces &- readable),
+      readableCount: gathered.readableCount, writableCount: gathered.writableCount,
+      lastWritable: gathered.writableCount == 0 ? nil : gathered.end.map { $0 - 1 })
   }
 
   /// Adds the buffers of the table that a descriptor refers to; direct descriptors may have come before it
@@ -194,7 +218,7 @@ struct ChainGatherer: ~Copyable {
       }
       if isLinear { descriptor.flags = descriptor.next }
       if descriptor.flags & RingDescriptor.indirect != 0 { return .nestedIndirect }
-      if let fault = append(descriptor, &gathered) { return fault }
+      if let fault = translator.append(descriptor, &gathered) { return fault }
       if isLinear {
         index += 1
         if index == count { return nil }

@@ -11,6 +11,7 @@ extension PackedQueue {
     var gathered = Gathering()
     var chainFault: ChainFault?
     gatherer.log?.begin()
+    let translator = gatherer.translator
     var position = available
     var count = 0
     var entry = firstFree
@@ -31,7 +32,7 @@ extension PackedQueue {
         chainFault =
           descriptor.flags & RingDescriptor.indirect != 0
           ? gatherer.appendTable(descriptor, isLinear: true, &gathered)
-          : gatherer.append(descriptor, &gathered)
+          : translator.append(descriptor, &gathered)
       }
       if descriptor.flags & RingDescriptor.next == 0 {
         available = position

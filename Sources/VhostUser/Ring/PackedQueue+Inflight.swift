@@ -52,12 +52,13 @@ extension PackedQueue {
     var chainFault: ChainFault?
     var entry = head
     gatherer.log?.begin()
+    let translator = gatherer.translator
     for _ in 0..<entries[Int(head)].count {
       guard let descriptor = record?.descriptor(in: entry), chainFault == nil else { break }
       chainFault =
         descriptor.flags & RingDescriptor.indirect != 0
         ? gatherer.appendTable(descriptor, isLinear: true, &gathered)
-        : gatherer.append(descriptor, &gathered)
+        : translator.append(descriptor, &gathered)
       entry = entries[Int(entry)].next
     }
     return answer(head, gathered, chainFault)
