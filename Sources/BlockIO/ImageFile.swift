@@ -6,7 +6,8 @@ import Synchronization
 
 /// An open file or block device, one object per inode and process.
 ///
-/// Only `FileRegistry` makes them: locks belong to open files, so two of one inode would be in each other's way.
+/// Only `FileRegistry` makes them: locks belong to open files, so two of one inode would be in each other's
+/// way.
 /// The last reference closes the file and with it drops the lock.
 package final class ImageFile {
   /// For system calls on the file; nobody duplicates or closes it.
@@ -133,9 +134,9 @@ package final class ImageFile {
 
   /// Takes a lock that other programs see: to write what is writable, to read what is not.
   ///
-  /// What has the lock for a moment is waited for. A process that was killed may be gone while the kernel still
-  /// does what it had told io_uring to do, which would overwrite what others write; and a child of ours has a
-  /// copy of every descriptor until it is another program.
+  /// What has the lock for a moment is waited for. A process that was killed may be gone while the kernel
+  /// still does what it had told io_uring to do, which would overwrite what others write; and a child of ours
+  /// has a copy of every descriptor until it is another program.
   package func lock(_ style: LockStyle) throws(BlockIOError) {
     guard !isLocked else { return }
     var holder: pid_t = 0

@@ -13,8 +13,8 @@ package enum WriteRoute: Equatable, Sendable {
   /// What the write leaves of the first and of the last page, `head` and `tail`, must be written along with
   /// it, as the disk has it now; then `finishWrite` makes the pages count. Until then nobody else writes to
   /// these pages.
-  /// `room` is what may be filled with zeros around the pages by the same write, as long as nobody else writes
-  /// there; nil: nothing.
+  /// `room` is what may be filled with zeros around the pages by the same write, as long as nobody else
+  /// writes there; nil: nothing.
   case firstTouch(
     pages: Range<UInt64>, head: Range<UInt64>?, tail: Range<UInt64>?, room: Range<UInt64>?)
   /// Through the image's own `write`, which blocks.

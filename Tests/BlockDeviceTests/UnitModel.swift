@@ -5,8 +5,8 @@ import Testing
 /// A disk in units of some bytes, each filled with one number; and which numbers each of them may have.
 ///
 /// Of changes that overlap in time either may be the last. A change that was complete before another began is
-/// gone when that one is complete; after a crash it is gone if that one was complete before a flush began that
-/// is complete.
+/// gone when that one is complete; after a crash it is gone if that one was complete before a flush began
+/// that is complete.
 struct UnitModel {
   static let unit = 64
 

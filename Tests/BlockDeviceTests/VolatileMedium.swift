@@ -78,8 +78,8 @@ final class VolatileMedium: BlockEngine {
     contents.pending.removeAll { $0.sequence <= limit }
   }
 
-  /// The power goes. The files become what the medium has: all that was synchronised, and of each other change
-  /// nothing, all or a beginning, in whole units.
+  /// The power goes. The files become what the medium has: all that was synchronised, and of each other
+  /// change nothing, all or a beginning, in whole units.
   func crash(_ random: inout RandomStream, unit: Int) throws {
     for contents in all where !contents.file.isReadOnly {
       for change in contents.pending {

@@ -110,7 +110,7 @@ enum Access: CaseIterable, Sendable {
   static let folder = "/var/tmp"
 
   func open(_ temporary: TemporaryFile, writable: Bool = true) throws -> ImageFile {
-    let file = try FileRegistry().open(temporary.path, writable: writable)
+    let file = try FileRegistry().open(temporary.path, writable: writable, lock: false)
     switch self {
     case .cached: break
     case .direct: try file.useDirect(unit: 1)

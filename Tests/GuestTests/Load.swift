@@ -92,7 +92,8 @@ enum Load {
 
     """
 
-  /// Random direct writes of mixed sizes to all disks at once, from two processes each, read again and verified.
+  /// Random direct writes of mixed sizes to all disks at once, from two processes each, read again and
+  /// verified.
   /// - Parameter size: of what each process writes.
   static func verify(_ devices: [String] = FormatDisks.devices, size: String) -> String {
     let jobs = devices.flatMap { device in

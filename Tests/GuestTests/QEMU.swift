@@ -12,7 +12,8 @@ struct QEMUDisk {
 }
 
 extension Guest {
-  /// Starts a machine with two processors, in the test's folder; its disks are `vda` and so on, in their order.
+  /// Starts a machine with two processors, in the test's folder; its disks are `vda` and so on, in their
+  /// order.
   ///
   /// Always emulated: ordinary kernels do not boot under the KVM of machines that are themselves guests.
   /// - Parameters:

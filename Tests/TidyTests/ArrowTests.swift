@@ -5,9 +5,9 @@ import Testing
   /// The whole table. An arrow that is not here is a decision to be taken, not a line to be added.
   ///
   /// CLinux beside Linux: relaxed atomics on shared memory, `iovec` and message headers must inline; a
-  /// wrapper in Linux would cost a call for each access. BlockDevice beside Linux: the lanes of a disk wake each
-  /// other through an eventfd. VirtioBlock knows Simulation because it is where a
-  /// device meets the clock (`Simulation.Clock`), and DiskImage opens what BlockIO holds.
+  /// wrapper in Linux would cost a call for each access. BlockDevice beside Linux: the lanes of a disk wake
+  /// each other through an eventfd. VirtioBlock knows Simulation because it is where a device meets the clock
+  /// (`Simulation.Clock`), and DiskImage opens what BlockIO holds.
   static let allowed: [String: Set<String>] = [
     "CLinux": [],
     "CXXHash": [],

@@ -32,6 +32,9 @@ import Testing
       path: "Sources/VhostUser/Session/Session+Messages.swift", text: "poll(&query, 1, 0)",
       reason: "looks whether there is a message, and does not wait"),
     Allowance(
+      path: "Sources/BlockIO/ImageFile.swift", text: "usleep(Limits.lockPauseMicroseconds)",
+      reason: "waits for who has a lock for a moment, before anything is simulated"),
+    Allowance(
       path: "Sources/BlockIO/Queued/Patience.swift", text: "clock_gettime(CLOCK_MONOTONIC, &time)",
       reason: "which thread waits for the kernel, in real time only: simulated disks have no queue"),
     Allowance(

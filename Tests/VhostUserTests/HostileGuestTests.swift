@@ -5,9 +5,9 @@ import TestKit
 import Testing
 import VhostUser
 
-/// The catalogue of bad rings: for both layouts, served by the session's loop and by a thread of its own. After
-/// each the chain, the ring or the session has got what it deserves, another session is untouched, and the log
-/// has one line.
+/// The catalogue of bad rings: for both layouts, served by the session's loop and by a thread of its own.
+/// After each the chain, the ring or the session has got what it deserves, another session is untouched, and
+/// the log has one line.
 @Suite struct HostileGuestTests {
   struct Place: CustomTestStringConvertible, Sendable {
     let layout: Layout

@@ -78,7 +78,9 @@ package final class RealTimeServer: DiskService {
 
   deinit { loop.remove(mailboxToken) }
 
-  package var isBusy: Bool { disks.contains { $0.isConnected } || servers.contains { $0.connectionCount > 0 } }
+  package var isBusy: Bool {
+    disks.contains { $0.isConnected } || servers.contains { $0.connectionCount > 0 }
+  }
 
   /// In real time nobody waits for a client that has gone.
   package var hasLostClient: Bool { false }

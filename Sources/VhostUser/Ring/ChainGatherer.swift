@@ -47,10 +47,99 @@ struct RingDescriptor {
 /// What has been gathered of a chain.
 struct Gathering {
   var pieces = 0
-  var readablePieces = 0
+  /// Pieces before the first that is writable; negative as long as there is none.
+  var readablePieces = -1
   var readableCount = 0
   var writableCount = 0
-  var lastWritable: UnsafeMutableRawPointer?
+  /// Where the last piece ends, if one that is its neighbour may join it.
+  var end: UnsafeMutableRawPointer?
+}
+
+/// What it takes to translate a buffer, in one value without owners, so that it is loaded once a chain.
+///
+/// SAFETY: valid as long as the gatherer that it comes from, and until that gets another memory.
+struct Translator {
+  fileprivate var regions: UnsafeMutableBufferPointer<GuestMemory.Entry>
+  fileprivate let pieces: UnsafeMutablePointer<iovec>
+  fileprivate let pieceLimit: Int
+  private let log: Unmanaged<RingLog>?
+
+  fileprivate init(memory: GuestMemory, pieceLimit: Int, log: RingLog?) {
+    regions = memory.entries
+    self.pieceLimit = pieceLimit
+    pieces = .allocate(capacity: pieceLimit)
+    self.log = log.map(Unmanaged.passUnretained)
+  }
+
+  /// Adds the buffer of a descriptor, in as many pieces as it has regions. Empty buffers count for nothing.
+  ///
+  /// No sum can overflow: there are fewer than 2^17 descriptors, of less than 2^32 bytes.
+  @inline(__always)
+  func append(_ descriptor: RingDescriptor, _ gathered: inout Gathering) -> ChainFault? {
+    let count = UInt64(descriptor.count)
+    if count == 0 { return nil }
+    if descriptor.flags & RingDescriptor.write != 0 {
+      if gathered.readablePieces < 0 {
+        gathered.readablePieces = gathered.pieces
+        gathered.end = nil
+      }
+      gathered.writableCount &+= Int(truncatingIfNeeded: count)
+      if let log {
+        log._withUnsafeGuaranteedRef { $0.note(descriptor.address, count: Int(truncatingIfNeeded: count)) }
+      }
+    } else {
+      guard gathered.readablePieces < 0 else { return .readableAfterWritable }
+      gathered.readableCount &+= Int(truncatingIfNeeded: count)
+    }
+    for index in 0..<regions.count {
+      let offset = descriptor.address &- regions[index].guest
+      let size = regions[index].size
+      if offset < size {
+        guard count <= size &- offset else { return appendPieces(descriptor, &gathered) }
+        return add(
+          regions[index].host + Int(truncatingIfNeeded: offset), Int(truncatingIfNeeded: count), &gathered)
+      }
+    }
+    return .outsideMemory(descriptor.address)
+  }
+
+  /// A buffer that lies in several regions.
+  @inline(never)
+  private func appendPieces(_ descriptor: RingDescriptor, _ gathered: inout Gathering) -> ChainFault? {
+    let count = Int(descriptor.count)
+    var done = 0
+    while done < count {
+      let (address, wraps) = descriptor.address.addingReportingOverflow(UInt64(done))
+      guard !wraps, let (base, reach) = piece(at: address, count: count - done)
+      else { return .outsideMemory(address) }
+      if let fault = add(base, reach, &gathered) { return fault }
+      done += reach
+    }
+    return nil
+  }
+
+  private func piece(at address: UInt64, count: Int) -> (UnsafeMutableRawPointer, Int)? {
+    for region in regions where address &- region.guest < region.size {
+      let offset = address &- region.guest
+      return (region.host + Int(offset), Int(min(region.size - offset, UInt64(count))))
+    }
+    return nil
+  }
+
+  @inline(__always)
+  private func add(
+    _ base: UnsafeMutableRawPointer, _ count: Int, _ gathered: inout Gathering
+  ) -> ChainFault? {
+    if gathered.end == base {
+      pieces[gathered.pieces &- 1].iov_len &+= count
+    } else {
+      guard gathered.pieces < pieceLimit else { return .tooManyPieces }
+      (pieces + gathered.pieces).initialize(to: iovec(iov_base: base, iov_len: count))
+      gathered.pieces &+= 1
+    }
+    gathered.end = base + count
+    return nil
+  }
 }
 
 /// Translates the buffers of one chain after the other, into storage that is allocated once.
@@ -60,70 +149,38 @@ struct ChainGatherer: ~Copyable {
   let allowsIndirect: Bool
   /// Entries that an indirect table may have.
   let indirectLimit: Int
-  var memory: GuestMemory
+  var memory: GuestMemory { didSet { translator.regions = memory.entries } }
   /// nil: nobody moves the guest.
   let log: RingLog?
-  private let pieces: UnsafeMutableBufferPointer<iovec>
+  private(set) var translator: Translator
 
   init(size: UInt16, features: UInt64, memory: GuestMemory, log: RingLog?) {
     self.log = log
     allowsIndirect = features & RingFeatures.indirectDescriptors != 0
     indirectLimit = max(Int(size), Limits.indirectTable)
     self.memory = memory
-    pieces = .allocate(capacity: Int(size) + indirectLimit + Limits.extraPieces)
+    translator = Translator(
+      memory: memory, pieceLimit: Int(size) + indirectLimit + Limits.extraPieces, log: log)
   }
 
-  deinit { pieces.deallocate() }
+  deinit { translator.pieces.deallocate() }
+
+  /// What is wrong with the whole of a chain.
+  @inline(__always)
+  func fault(_ gathered: Gathering) -> ChainFault? {
+    gathered.readableCount &+ gathered.writableCount > Int(UInt32.max) ? .tooManyBytes : nil
+  }
 
   /// The chain that was gathered.
   @inline(__always)
   func chain(head: UInt16, _ gathered: Gathering) -> Chain {
-    let readable = gathered.readablePieces
+    let readable = gathered.readablePieces < 0 ? gathered.pieces : gathered.readablePieces
     return Chain(
-      head: head,
-      readable: UnsafeMutableBufferPointer(rebasing: pieces[..<readable]),
-      writable: UnsafeMutableBufferPointer(rebasing: pieces[readable..<gathered.pieces]),
+      head: head, readable: UnsafeMutableBufferPointer(start: translator.pieces, count: readable),
+      writable: UnsafeMutableBufferPointer(
+        start: translator.pieces + readable, count: gathered.pieces &- readable),
       readableCount: gathered.readableCount, writableCount: gathered.writableCount,
-      lastWritable: gathered.lastWritable)
-  }
-
-  /// Adds the buffer of a descriptor, in as many pieces as it has regions. Empty buffers count for nothing.
-  @inline(__always)
-  func append(_ descriptor: RingDescriptor, _ gathered: inout Gathering) -> ChainFault? {
-    let isWritable = descriptor.flags & RingDescriptor.write != 0
-    let count = Int(descriptor.count)
-    guard count > 0 else { return nil }
-    if isWritable {
-      gathered.writableCount += count
-    } else {
-      guard gathered.writableCount == 0 else { return .readableAfterWritable }
-      gathered.readableCount += count
-    }
-    guard gathered.readableCount + gathered.writableCount <= Int(UInt32.max) else { return .tooManyBytes }
-    var done = 0
-    while done < count {
-      let (address, wraps) = descriptor.address.addingReportingOverflow(UInt64(done))
-      guard !wraps, let piece = memory.piece(at: address, count: count - done), let base = piece.baseAddress
-      else {
-        return .outsideMemory(address)
-      }
-      let start = isWritable ? gathered.readablePieces : 0
-      let before = gathered.pieces - 1
-      if before >= start, pieces[before].iov_base + pieces[before].iov_len == base {
-        pieces[before].iov_len += piece.count
-      } else {
-        guard gathered.pieces < pieces.count else { return .tooManyPieces }
-        pieces[gathered.pieces] = iovec(iov_base: base, iov_len: piece.count)
-        gathered.pieces += 1
-      }
-      if !isWritable { gathered.readablePieces = gathered.pieces }
-      done += piece.count
-    }
-    if isWritable {
-      gathered.lastWritable = pieces[gathered.pieces - 1].last
-      log?.note(descriptor.address, count: count)
-    }
-    return nil
+      lastWritable: gathered.writableCount == 0 ? nil : gathered.end.map { $0 - 1 })
   }
 
   /// Adds the buffers of the table that a descriptor refers to; direct descriptors may have come before it
@@ -161,7 +218,7 @@ struct ChainGatherer: ~Copyable {
       }
       if isLinear { descriptor.flags = descriptor.next }
       if descriptor.flags & RingDescriptor.indirect != 0 { return .nestedIndirect }
-      if let fault = append(descriptor, &gathered) { return fault }
+      if let fault = translator.append(descriptor, &gathered) { return fault }
       if isLinear {
         index += 1
         if index == count { return nil }
@@ -183,9 +240,4 @@ struct ChainGatherer: ~Copyable {
       return RingDescriptor(at: base)
     }
   }
-}
-
-extension iovec {
-  /// Its last byte; it has one.
-  fileprivate var last: UnsafeMutableRawPointer { iov_base + (iov_len - 1) }
 }

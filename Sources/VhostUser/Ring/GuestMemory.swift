@@ -24,7 +24,7 @@ package final class GuestMemory {
   }
 
   /// What a look-up needs, side by side. SAFETY: `host` is valid for `size` bytes as long as the table lives.
-  private struct Entry {
+  struct Entry {
     var guest: UInt64
     var size: UInt64
     var user: UInt64
@@ -32,7 +32,8 @@ package final class GuestMemory {
   }
 
   private let owners: [Region]
-  private let entries: UnsafeMutableBufferPointer<Entry>
+  /// SAFETY: valid as long as the memory lives.
+  let entries: UnsafeMutableBufferPointer<Entry>
 
   /// Memory of no bytes, in which every address is wrong.
   package convenience init() { self.init(owners: []) }

@@ -6,10 +6,12 @@ extension PackedQueue {
   ///
   /// What is wrong with a buffer does not end the walk, because the identifier and the next chain come after
   /// it.
+  @inline(__always)
   mutating func takeChain() -> RingStep {
     var gathered = Gathering()
     var chainFault: ChainFault?
     gatherer.log?.begin()
+    let translator = gatherer.translator
     var position = available
     var count = 0
     var entry = firstFree
@@ -30,7 +32,7 @@ extension PackedQueue {
         chainFault =
           descriptor.flags & RingDescriptor.indirect != 0
           ? gatherer.appendTable(descriptor, isLinear: true, &gathered)
-          : gatherer.append(descriptor, &gathered)
+          : translator.append(descriptor, &gathered)
       }
       if descriptor.flags & RingDescriptor.next == 0 {
         available = position
@@ -40,6 +42,7 @@ extension PackedQueue {
     }
   }
 
+  @inline(__always)
   private mutating func finishTaking(
     _ gathered: Gathering, _ chainFault: ChainFault?, _ identifier: UInt16, _ count: Int, last: UInt16
   ) -> RingStep {
@@ -53,8 +56,9 @@ extension PackedQueue {
     return answer(head, gathered, chainFault)
   }
 
+  @inline(__always)
   mutating func answer(_ head: UInt16, _ gathered: Gathering, _ chainFault: ChainFault?) -> RingStep {
-    if let chainFault {
+    if let chainFault = chainFault ?? gatherer.fault(gathered) {
       put(head, written: 0)
       return .refused(chainFault, head: head)
     }

@@ -41,20 +41,24 @@ extension PackedQueue {
     available = used
     available.advance(by: outstanding, size: size)
     inherited = chains.reversed().map(\.first)
+    hasInherited = !inherited.isEmpty
   }
 
   /// Takes a chain that was under way, from the copies of its descriptors.
-  mutating func takeAgain(_ head: UInt16) -> RingStep {
+  mutating func takeInherited() -> RingStep {
+    guard let head = inherited.popLast() else { return .empty }
+    hasInherited = !inherited.isEmpty
     var gathered = Gathering()
     var chainFault: ChainFault?
     var entry = head
     gatherer.log?.begin()
+    let translator = gatherer.translator
     for _ in 0..<entries[Int(head)].count {
       guard let descriptor = record?.descriptor(in: entry), chainFault == nil else { break }
       chainFault =
         descriptor.flags & RingDescriptor.indirect != 0
         ? gatherer.appendTable(descriptor, isLinear: true, &gathered)
-        : gatherer.append(descriptor, &gathered)
+        : translator.append(descriptor, &gathered)
       entry = entries[Int(entry)].next
     }
     return answer(head, gathered, chainFault)

@@ -58,6 +58,7 @@ package struct PackedQueue: ~Copyable {
   var record: Optional<PackedRecord>
   /// Heads of chains that a predecessor had taken, the oldest last.
   var inherited: [UInt16]
+  var hasInherited = false
 
   /// What was completed and is not published: at most one for each descriptor.
   struct Completion {
@@ -170,7 +171,7 @@ package struct PackedQueue: ~Copyable {
   var heldHeads: [UInt16] { entries.indices.filter { entries[$0].isHeld }.map { UInt16($0) } }
 
   /// Whether the driver has made something available that has not been taken; asks for no kick.
-  package var hasAvailable: Bool { fault == nil && (!inherited.isEmpty || isAvailable(available)) }
+  package var hasAvailable: Bool { fault == nil && (hasInherited || isAvailable(available)) }
 
   @inline(__always)
   private func isAvailable(_ position: PackedPosition) -> Bool {
@@ -181,9 +182,10 @@ package struct PackedQueue: ~Copyable {
 
   /// Takes the next chain.
   /// - Parameter asksForKick: when there is none, make sure that the driver kicks when there is one.
+  @inline(__always)
   package mutating func next(asksForKick: Bool = true) -> RingStep {
     if let fault { return .broken(fault) }
-    if let head = inherited.popLast() { return takeAgain(head) }
+    if hasInherited { return takeInherited() }
     if !isAvailable(available) {
       guard asksForKick, askForKick(), isAvailable(available) else { return .empty }
     }

@@ -2,27 +2,25 @@
 import CLinux
 
 extension SplitQueue {
-  /// Follows the chain from `head`; returns what is wrong with it, or nil and the chain.
+  /// Follows the chain from `head`; returns what is wrong with it, or nil and what was gathered.
   ///
   /// Terminates: every table is walked for at most as many steps as it has entries, and there are two tables.
-  mutating func gather(_ head: UInt16, into chain: inout Chain?) -> ChainFault? {
-    var gathered = Gathering()
+  @inline(__always)
+  func gather(_ head: UInt16, into gathered: inout Gathering) -> ChainFault? {
+    let translator = gatherer.translator
+    let table = descriptors
     var index = head
-    var steps = 0
-    while true {
-      steps += 1
-      guard steps <= Int(size) else { return .longerThanRing }
-      let descriptor = RingDescriptor(at: descriptors + RingDescriptor.byteCount * Int(index))
+    for _ in 0..<size {
+      let descriptor = RingDescriptor(at: table + RingDescriptor.byteCount * Int(index))
       if descriptor.flags & RingDescriptor.indirect != 0 {
         if let fault = gatherer.appendTable(descriptor, isLinear: false, &gathered) { return fault }
-        break
+        return gatherer.fault(gathered)
       }
-      if let fault = gatherer.append(descriptor, &gathered) { return fault }
-      guard descriptor.flags & RingDescriptor.next != 0 else { break }
+      if let fault = translator.append(descriptor, &gathered) { return fault }
+      guard descriptor.flags & RingDescriptor.next != 0 else { return gatherer.fault(gathered) }
       index = descriptor.next
       guard index < size else { return .nextOutsideTable(index) }
     }
-    chain = gatherer.chain(head: head, gathered)
-    return nil
+    return .longerThanRing
   }
 }

@@ -13,6 +13,7 @@ extension SplitQueue {
     return true
   }
 
+  @inline(__always)
   mutating func put(_ head: UInt16, written: UInt32) {
     let entry = used + 4 + 8 * Int(nextUsed & (size - 1))
     CLinux_store32(entry, UInt32(head).littleEndian)

@@ -50,6 +50,7 @@ package struct SplitQueue: ~Copyable {
   var record: Optional<SplitRecord>
   /// Heads that a predecessor had taken, the oldest last.
   private var inherited: [UInt16]
+  private var hasInherited: Bool
 
   /// Starts a ring.
   /// - Parameters:
@@ -86,6 +87,7 @@ package struct SplitQueue: ~Copyable {
     nextUsed = usedIndex
     publishedUsed = usedIndex
     inherited = heads?.reversed() ?? []
+    hasInherited = !inherited.isEmpty
     outstanding = heads?.count ?? 0
     // A region that was in use says where the ring is; what the front-end says of it is older.
     nextAvailable = heads.map { usedIndex &+ UInt16(truncatingIfNeeded: $0.count) } ?? base
@@ -134,14 +136,15 @@ package struct SplitQueue: ~Copyable {
   /// Whether the driver has made something available that has not been taken; asks for no kick.
   package var hasAvailable: Bool {
     fault == nil
-      && (!inherited.isEmpty || UInt16(littleEndian: CLinux_load16(available + 2)) != nextAvailable)
+      && (hasInherited || UInt16(littleEndian: CLinux_load16(available + 2)) != nextAvailable)
   }
 
   /// Takes the next chain.
   /// - Parameter asksForKick: when there is none, make sure that the driver kicks when there is one.
+  @inline(__always)
   package mutating func next(asksForKick: Bool = true) -> RingStep {
     if let fault { return .broken(fault) }
-    if let head = inherited.popLast() { return take(head) }
+    if hasInherited { return takeInherited() }
     if seenAvailable == nextAvailable {
       seenAvailable = UInt16(littleEndian: CLinux_load16_acquire(available + 2))
       if seenAvailable == nextAvailable {
@@ -168,21 +171,27 @@ package struct SplitQueue: ~Copyable {
     return take(head)
   }
 
+  private mutating func takeInherited() -> RingStep {
+    guard let head = inherited.popLast() else { return .empty }
+    hasInherited = !inherited.isEmpty
+    return take(head)
+  }
+
+  @inline(__always)
   private mutating func take(_ head: UInt16) -> RingStep {
     if held[Int(head)] {
       put(head, written: 0)
       return .refused(.headInUse(head), head: head)
     }
-    var chain: Chain?
+    var gathered = Gathering()
     gatherer.log?.begin()
-    if let fault = gather(head, into: &chain) {
+    if let fault = gather(head, into: &gathered) {
       put(head, written: 0)
       return .refused(fault, head: head)
     }
-    guard let chain else { return .empty }
     held[Int(head)] = true
     gatherer.log?.taken(head)
-    return .chain(chain)
+    return .chain(gatherer.chain(head: head, gathered))
   }
 
   /// Tells the driver that the next chain shall come with a kick; whether one may have come before that.

@@ -10,22 +10,23 @@ struct ServeCommand: ParsableCommand {
     commandName: "serve",
     abstract: "Serve disks to vhost-user clients (UML kernels, QEMU) and to NBD clients.",
     discussion: """
-      Each disk listens on its own socket and has one client at a time; disks with the same nbd= address share \
-      that, are found there by their names, and have many. In real time each queue, and each NBD client, has a \
-      thread of its own. A model charges its latency in simulated time, and needs external time travel. Ends on SIGINT or SIGTERM, or with the simulation; \
-      then every image is flushed and closed. SIGUSR1 has the sizes of the images looked at again: after \
-      'truncate -s' on a raw image its guest sees a longer disk.
+      Each disk listens on its own socket and has one client at a time; disks with the same nbd= address \
+      share that, are found there by their names, and have many. In real time each queue, and each NBD \
+      client, has a thread of its own. A model charges its latency in simulated time, and needs external \
+      time travel. Ends on SIGINT or SIGTERM, or with the simulation; then every image is flushed and \
+      closed. SIGUSR1 has the sizes of the images looked at again: after 'truncate -s' on a raw image its \
+      guest sees a longer disk.
       """)
 
   @Option(
     name: .customLong("disk"),
     help: ArgumentHelp(
       """
-      A disk: name=NAME,image=PATH, and socket=PATH or nbd=unix:PATH|HOST[:PORT] or both; \
-      socket=fd:N takes an inherited socket over, a listening one or a connection (systemd's first is fd:3). \
-      Optional: format=raw|uml-cow|qcow2, readonly, model=zero|affine:50us[:500MB/s]; in real time \
-      engine=auto|io_uring|libaio|threads|synchronous, direct (O_DIRECT), writethrough (a write is durable when \
-      it completes), queues=N. A comma in a path is written twice. Repeatable.
+      A disk: name=NAME,image=PATH, and socket=PATH or nbd=unix:PATH|HOST[:PORT] or both; socket=fd:N takes \
+      an inherited socket over, a listening one or a connection (systemd's first is fd:3). Optional: \
+      format=raw|uml-cow|qcow2, readonly, model=zero|affine:50us[:500MB/s]; in real time \
+      engine=auto|io_uring|libaio|threads|synchronous, direct (O_DIRECT), writethrough (a write is \
+      durable when it completes), queues=N. A comma in a path is written twice. Repeatable.
       """,
       valueName: "disk"))
   var diskOptions: [String] = []

@@ -17,6 +17,9 @@ private final class Stage {
 
   let memory: GuestMemory
   let mapping: Mapping
+  /// What a predecessor wrote down.
+  let inflight: InflightArea
+  let record: Mapping
 
   init() throws(VhostUserError) {
     do throws(LinuxError) {
@@ -24,6 +27,11 @@ private final class Stage {
       mapping = try Mapping(sharing: file, count: 2 * Self.regionByteCount)
       let size = UInt64(Self.regionByteCount)
       do throws(VhostUserError) {
+        let made = try InflightArea.make(queueCount: 1, queueSize: UInt16(Self.sizeMax))
+        inflight = try InflightArea(made.layout, descriptor: made.file.rawValue)
+        do throws(LinuxError) {
+          record = try Mapping(sharing: made.file, count: Int(made.layout.size))
+        } catch { throw .system(error) }
         memory = try GuestMemory(
           regions: [
             MemoryRegion(guest: 0, size: size, user: 0, fileOffset: size),
@@ -37,61 +45,84 @@ private final class Stage {
 nonisolated(unsafe) private let stage = try? Stage()
 nonisolated(unsafe) private var sink = 0
 
-/// Byte 0: size of the ring, features, encoding; byte 1: which chains are completed at once; the rest is
-/// memory from address 0, either as it is, or (bit 5) as descriptors of six bytes, of which the first fill
-/// the ring's table, the others indirect tables, and every one of the first is made available.
+/// Byte 0: size of the ring, features, encoding, layout (bit 6), whether there was a predecessor (bit 7); byte
+/// 1: which chains are completed at once. With a predecessor the next 320 bytes are what it wrote down. The
+/// rest is memory from address 0, either as it is, or (bit 5) as descriptors of six bytes, of which the first
+/// fill the ring's table, the others indirect tables, and every one of the first is made available.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzChains(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   guard count > 2 else { return 0 }
   let size = UInt16(1) << UInt16(bytes[0] & 3)
+  let isPacked = bytes[0] & 64 != 0
   var features = RingFeatures.version1
   if bytes[0] & 8 != 0 { features |= RingFeatures.indirectDescriptors }
   if bytes[0] & 16 != 0 { features |= RingFeatures.eventIndex }
+  if isPacked { features |= RingFeatures.packed }
   var answersAtOnce = bytes[1]
 
   guard let stage else { fatalError("no stage") }
   let start = stage.mapping.base + Stage.regionByteCount
   memset(stage.mapping.base, 0, 2 * Stage.regionByteCount)
-  let image = UnsafeRawBufferPointer(start: bytes + 2, count: min(count - 2, 2 * Stage.regionByteCount))
+  memset(stage.record.base, 0, stage.record.count)
+  var input = UnsafeRawBufferPointer(start: bytes + 2, count: count - 2)
+  let hasPredecessor = bytes[0] & 128 != 0
+  if hasPredecessor {
+    let part = input.prefix(320)
+    for (index, byte) in part.enumerated() {
+      stage.record.base.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
+    }
+    input = UnsafeRawBufferPointer(rebasing: input.dropFirst(320))
+  }
+  let image = UnsafeRawBufferPointer(rebasing: input.prefix(2 * Stage.regionByteCount))
   if bytes[0] & 32 == 0 {
     require(stage.memory.write(image, at: 0))
   } else {
-    expand(image, size: Int(size), at: start)
+    expand(image, size: Int(size), isPacked: isPacked, at: start)
   }
   let base = UInt16(littleEndian: CLinux_load16(start + Stage.used + 2))
-  if bytes[0] & 32 != 0 { CLinux_store16(start + Stage.available + 2, (base &+ size).littleEndian) }
+  if bytes[0] & 32 != 0, !isPacked {
+    CLinux_store16(start + Stage.available + 2, (base &+ size).littleEndian)
+  }
 
   do throws(VhostUserError) {
-    let queue = try SplitQueue(
-      size: size, addresses: Stage.addresses, base: base, features: features, memory: stage.memory)
+    let queue = try Ring(
+      size: size, addresses: Stage.addresses, base: isPacked ? 0x8000_8000 : UInt32(base),
+      features: features, memory: stage.memory, inflight: hasPredecessor ? stage.inflight : nil)
     run(queue, &answersAtOnce)
-  } catch { fatalError("\(error)") }
+  } catch {
+    if case .inflight = error { return 0 }
+    fatalError("\(error)")
+  }
   return 0
 }
 
 /// Six bytes a descriptor: address / 4 (2), length (2; its upper nibble says how far to shift the rest),
-/// flags, next.
-private func expand(_ image: UnsafeRawBufferPointer, size: Int, at start: UnsafeMutableRawPointer) {
+/// flags, next; in a packed ring bit 3 of the flags says that it is not available.
+private func expand(
+  _ image: UnsafeRawBufferPointer, size: Int, isPacked: Bool, at start: UnsafeMutableRawPointer
+) {
   for index in 0..<min(image.count / 6, 128) {
     let part = UnsafeRawBufferPointer(rebasing: image[(6 * index)..<(6 * index + 6)])
     let place = start + (index < size ? 16 * index : Stage.tables + 16 * (index - size))
     let length = part.loadUnaligned(fromByteOffset: 2, as: UInt16.self)
+    let flags = UInt16(part[4]) & (isPacked ? 7 : 0xff) | (isPacked && part[4] & 8 == 0 ? 0x80 : 0)
     place.storeBytes(of: UInt64(part.loadUnaligned(as: UInt16.self)) * 4, as: UInt64.self)
     place.storeBytes(of: UInt32(length & 0xfff) << (UInt32(length) >> 12), toByteOffset: 8, as: UInt32.self)
-    place.storeBytes(of: UInt16(part[4]), toByteOffset: 12, as: UInt16.self)
-    place.storeBytes(of: UInt16(part[5]), toByteOffset: 14, as: UInt16.self)
-    if index < size { CLinux_store16(start + Stage.available + 4 + 2 * index, UInt16(index)) }
+    place.storeBytes(of: flags, toByteOffset: isPacked ? 14 : 12, as: UInt16.self)
+    place.storeBytes(of: UInt16(part[5]), toByteOffset: isPacked ? 12 : 14, as: UInt16.self)
+    if index < size, !isPacked { CLinux_store16(start + Stage.available + 4 + 2 * index, UInt16(index)) }
   }
 }
 
-private func run(_ start: consuming SplitQueue, _ answersAtOnce: inout UInt8) {
+private func run(_ start: consuming Ring, _ answersAtOnce: inout UInt8) {
   var queue = start
   var taken = 0
   var returned = 0
   steps: for _ in 0..<4 * Int(queue.size) {
-    switch queue.next() {
+    switch queue.next(asksForKick: answersAtOnce & 1 == 0) {
     case .chain(let chain):
       taken += 1
+      require(chain.head < queue.size)
       look(at: chain)
       answersAtOnce = answersAtOnce &* 5 &+ 1
       if answersAtOnce & 0x10 != 0 {
@@ -110,7 +141,6 @@ private func run(_ start: consuming SplitQueue, _ answersAtOnce: inout UInt8) {
   for head in 0..<queue.size where queue.complete(head: head, written: 0) { returned += 1 }
   require(returned == taken)
   sink &+= queue.publish() ? 1 : 0
-  require(queue.outstanding == 0)
 }
 
 /// Not `precondition`, because the condition may do something.

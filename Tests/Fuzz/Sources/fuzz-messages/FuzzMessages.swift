@@ -14,7 +14,9 @@ private final class Device: DeviceBackend {
   var parity = false
   var hasEnded = false
 
-  func writeConfiguration(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool { offset == 32 && bytes.count == 1 }
+  func writeConfiguration(offset: Int, bytes: [UInt8], isMigration: Bool) -> Bool {
+    offset == 32 && bytes.count == 1
+  }
 
   func negotiated(features: UInt64, session: Session) {}
 
@@ -71,7 +73,8 @@ public func fuzzMessages(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     let session = try Session(
       socket: UnixSocket(owning: Descriptor(owning: ends[0])), loop: loop, backend: device,
       options: SessionOptions(
-        inBand: options & 1 != 0, callReply: options & 2 != 0 ? .beforeKickReply : .afterKickReply)
+        inBand: options & 1 != 0, callReply: options & 2 != 0 ? .beforeKickReply : .afterKickReply,
+        packed: options & 8 != 0)
     ) { precondition(!$0.isEmpty) }
     driver.answersCalls = options & 4 != 0
     while !input.isEmpty, !device.hasEnded {
