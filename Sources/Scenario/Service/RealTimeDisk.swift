@@ -150,7 +150,7 @@ extension DiskConfiguration {
   /// - Returns: which engine moves the bytes.
   func prepare(_ image: any DiskImage) throws(ServiceError) -> EngineKind {
     do throws(BlockIOError) {
-      if isDirect { for file in image.files { try file.useDirect() } }
+      if isDirect { for file in image.files { try file.useDirect(unit: nbd == nil ? 512 : 1) } }
       if let engine {
         // Now rather than with the first client.
         _ = try makeQueuedEngine(engine, depth: 1)
