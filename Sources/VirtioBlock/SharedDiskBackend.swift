@@ -1,6 +1,5 @@
 // A disk in real time, as its driver sees it.
 package import BlockDevice
-import Synchronization
 package import VhostUser
 
 /// What a session asks of a disk that its rings' own threads serve.

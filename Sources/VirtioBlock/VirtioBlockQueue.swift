@@ -16,13 +16,10 @@ package final class VirtioBlockQueue {
     self.name = name
   }
 
-  /// Submits what the driver has made available; what needs no disk is answered at once.
-  /// - Parameter asksForKick: whether the driver shall kick when there is more; see `Virtqueue.nextChain`.
-  /// - Returns: whether there was anything.
-  package func take(from queue: Virtqueue, asksForKick: Bool, at now: SimulationTime) -> Bool {
-    var isBusy = false
-    while var chain = queue.nextChain(asksForKick: asksForKick) {
-      isBusy = true
+  /// Submits what the driver has made available, and has it kick when there is more; what needs no disk is
+  /// answered at once.
+  package func take(from queue: Virtqueue, at now: SimulationTime) {
+    while var chain = queue.nextChain() {
       switch parser.parse(&chain) {
       case .malformed: queue.complete(head: chain.head, written: 0)
       case .answer(let status): open.refuse(chain, status, in: queue)
@@ -34,7 +31,6 @@ package final class VirtioBlockQueue {
         for request in parser.requests { lane.submit(request, data: chain.data(for: request), at: now) }
       }
     }
-    return isBusy
   }
 
   /// Puts the answers of the lane back into the ring; they are not published yet.

@@ -12,9 +12,10 @@ import Testing
     #expect(capabilities.code == 0 && capabilities.output.contains("\"type\": \"block\""))
     let image = try folder.makeImage("disk.img", size: 16 << 20)
     let serve = try folder.start([
-      "serve", "--socket-path", folder / "s", "--blk-file", image, "--exit-on-disconnect",
+      "serve", "--socket-path", folder / "s", "--blk-file", image, "--exit-on-disconnect", "--verbose",
     ])
     try serve.waitFor(output: "ready")
+    try serve.waitFor(output: "disk 'disk': ")
     let load = try folder.ttblk(
       "bench", "block", folder / "s", "--pattern", "randwrite", "--touch-once", "1000", "--queues", "2")
     #expect(load.code == 0 && load.output.contains("2000 requests"), "\(load)")
@@ -29,6 +30,7 @@ import Testing
       ["--disk", "name=a,image=x,nbd=nowhere:x"], ["--disk", "name=a,image=x"],
       ["--disk", "name=a,image=x,socket=s,engine=steam"], ["--disk", "name=a,image=x,socket=s,queues=0"],
       ["--disk", "name=a,image=x,socket=s,direct,direct"],
+      ["--disk", "name=a,image=x,socket=s,writethrough", "--time-travel", "inf-cpu"],
     ])
   func nonsense(arguments: [String]) throws {
     let folder = try Folder()

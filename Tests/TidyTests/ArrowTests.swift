@@ -48,8 +48,7 @@ import Testing
     // Compressing on every processor; nothing of a simulation.
     "Dispatch": ["DiskImage"],
     "Synchronization": [
-      "DiskImage", "BlockIO", "BlockDevice", "VhostUser", "VirtioBlock", "Linux", "Scenario", "TestKit",
-      "NBD",
+      "DiskImage", "BlockIO", "BlockDevice", "VhostUser", "Linux", "TestKit", "NBD",
     ],
     "HeapModule": ["Simulation"],
     "Histogram": ["Telemetry"],

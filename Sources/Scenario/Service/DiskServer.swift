@@ -82,6 +82,8 @@ package final class DiskServer: DiskService {
   /// Flushes and closes every image; a line for each that could not be.
   package func close() -> [String] { disks.compactMap { $0.close() } }
 
+  package var engines: [String] { [] }
+
   package var reports: [DiskReport] {
     disks.map { DiskReport(name: $0.device.name, model: $0.device.modelSpecification, $0.device.statistics) }
   }

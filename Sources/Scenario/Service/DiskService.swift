@@ -10,6 +10,8 @@ package protocol DiskService: AnyObject {
   func refreshSizes()
   /// Flushes and closes every image; a line for each that could not be.
   func close() -> [String]
+  /// Which engine serves each disk, and why, a line each; none in simulated time.
+  var engines: [String] { get }
   /// What each disk did.
   var reports: [DiskReport] { get }
   /// How many requests were completed.

@@ -142,7 +142,7 @@ final class QueueThread: RingHome, @unchecked Sendable {
     }
     guard let queue else { return }
     chains.put(completions, into: queue)
-    if !isStopping { _ = chains.take(from: queue, asksForKick: true, at: hostTime()) }
+    if !isStopping { chains.take(from: queue, at: hostTime()) }
     queue.publishAndSignal()
     if isStopping, lane.inFlight == 0 { letGo(lane) }
   }

@@ -11,8 +11,10 @@ import VirtioBlock
 final class RealTimeDisk {
   let configuration: DiskConfiguration
   let device: SharedDevice
-  /// What moves the bytes, and why that.
+  /// What moves the bytes.
   let engine: EngineKind
+  /// Why that.
+  let engineReason: String
 
   private let backend: SharedDiskBackend
   private let socket: DiskSocket?
@@ -32,7 +34,7 @@ final class RealTimeDisk {
     self.report = report
     let name = configuration.name
     let image = try configuration.open(registry: registry, report: report)
-    engine = try configuration.prepare(image)
+    (engine, engineReason) = try configuration.prepare(image)
     let device = SharedDevice(name: name, image: image)
     device.log = report
     self.device = device
@@ -147,17 +149,17 @@ final class QueueThreads {
 
 extension DiskConfiguration {
   /// Sets the files up as the configuration has it.
-  /// - Returns: which engine moves the bytes.
-  func prepare(_ image: any DiskImage) throws(ServiceError) -> EngineKind {
+  /// - Returns: which engine moves the bytes, and why that.
+  func prepare(_ image: any DiskImage) throws(ServiceError) -> (kind: EngineKind, why: String) {
     do throws(BlockIOError) {
       if isDirect { for file in image.files { try file.useDirect(unit: nbd == nil ? 512 : 1) } }
       if let engine {
         // Now rather than with the first client.
         _ = try makeQueuedEngine(engine, depth: 1)
-        return engine
+        return (engine, "as it was told to")
       }
     } catch { throw .image(.file(error)) }
-    guard let file = image.files.first else { return .synchronous }
-    return chooseEngine(for: file).kind
+    guard let file = image.files.first else { return (.synchronous, "there is no file") }
+    return chooseEngine(for: file)
   }
 }

@@ -92,6 +92,10 @@ package final class RealTimeServer: DiskService {
     return disks.compactMap { $0.close() }
   }
 
+  package var engines: [String] {
+    disks.map { "disk '\($0.configuration.name)': \($0.engine.rawValue): \($0.engineReason)" }
+  }
+
   package var reports: [DiskReport] {
     disks.map { DiskReport(name: $0.configuration.name, model: "zero", $0.statistics) }
   }

@@ -62,6 +62,9 @@ struct ServeCommand: ParsableCommand {
   @Flag(help: "End when a vhost-user client has gone, and no other client is there.")
   var exitOnDisconnect = false
 
+  @Flag(help: "Say which engine serves each disk, and why.")
+  var verbose = false
+
   /// The disk of the back-end program conventions (QEMU vhost-user.rst).
   private func conventionalDisk() throws -> DiskConfiguration? {
     guard socketPath != nil || fd != nil || blkFile != nil || readOnly else { return nil }
@@ -98,6 +101,7 @@ struct ServeCommand: ParsableCommand {
     let loop = try EventLoop()
     let service = try ServeLoop(disks: disks, mode: mode, loop: loop, report: warn)
     announce("ready: \(disks.count) disk\(disks.count == 1 ? "" : "s")")
+    if verbose { for line in service.server.engines { announce(line) } }
     service.endsWithClient = exitOnDisconnect
     let complaint = try service.run(signals: signals)
     let losses = service.server.close()
