@@ -2,8 +2,8 @@
 
 /// What an operation on whole images tells on its way, and where it asks whether to go on.
 ///
-/// The owner is the operation's caller: it sets `onStep`, which is called every few mebibytes at most, and
-/// on the operation's thread.
+/// The owner is the operation's caller: it sets `onStep`, which is called for each run of bytes,
+/// however short, on the operation's thread.
 package final class Progress {
   /// How many bytes there are to look at, as far as is known; 0 for not known yet.
   package private(set) var total: UInt64 = 0

@@ -41,12 +41,13 @@ enum ProgressTarget: ExpressibleByArgument {
   }
 }
 
-/// Shows progress ten times a second at most, and takes signals.
+/// Shows progress ten times a second at most, and looks for signals two hundred times.
 private final class Monitor {
   private let command: String
   private let target: ProgressTarget
   private let signals: Signals
   private let start = Monitor.now()
+  private var lastLooked: UInt64 = 0
   private var lastShown: UInt64 = 0
   private var isBarThere = false
 
@@ -60,13 +61,16 @@ private final class Monitor {
 
   /// - Returns: whether to go on.
   func step(_ progress: Progress) -> Bool {
+    // Steps may be as short as a sector: the clock costs no system call, a look at the signals does.
+    let now = Monitor.now()
+    let isLast = progress.done == progress.total
+    guard now - lastLooked >= 5_000_000 || isLast else { return true }
+    lastLooked = now
     while let signal = signals.next() {
       clearBar()
       guard signal == SIGUSR1 else { return false }
       writeText("ttblk: \(text(progress))\n", to: STDERR_FILENO)
     }
-    let now = Monitor.now()
-    let isLast = progress.done == progress.total
     guard now - lastShown >= 100_000_000 || isLast else { return true }
     lastShown = now
     switch target {
