@@ -221,4 +221,8 @@ enum Limits {
   static let queuesOffered = 64
   /// Transfers that a queue's engine gives to the kernel at once.
   static let engineDepth = 256
+  /// How long an idle ring is looked at before its thread sleeps: what a driver needs for its next request.
+  static let kickPollingNanoseconds: UInt64 = 32_000
+  /// After so many looks in vain only each 2^n-th time is worth one.
+  static let kickPollingMissesMax = 8
 }
