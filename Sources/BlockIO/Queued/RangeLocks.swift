@@ -80,25 +80,3 @@ final class RangeLocks: Sendable {
     }
   }
 }
-
-/// What an engine is woken by from other threads: an eventfd that it watches itself.
-final class WakeUp: Sendable {
-  /// Readable after `wake`, until `clear`.
-  let descriptor: CInt
-
-  init() throws(LinuxError) { descriptor = try Descriptor.eventCounter().release() }
-
-  deinit { close(descriptor) }
-
-  /// Makes the descriptor readable.
-  func wake() {
-    var one: UInt64 = 1
-    _ = write(descriptor, &one, 8)
-  }
-
-  /// Makes it unreadable again.
-  func clear() {
-    var count: UInt64 = 0
-    _ = read(descriptor, &count, 8)
-  }
-}

@@ -69,7 +69,7 @@ package struct Runner {
         disks.append(try folder.prepare(disk, of: node, index: disks.count, registry: registry))
       }
     }
-    let started = monotonicMicroseconds()
+    let started = HostClock.microseconds
     var result = try simulate(disks, folder, registry, preload, signals, started)
     if options.hashesDisks { try result.hashDisks(disks) }
     do throws(LinuxError) {
@@ -92,7 +92,7 @@ package struct Runner {
       : try EmbeddedServices(scenario, disks: disks, folder: folder, registry: registry, loop: loop)
     do throws(RunError) {
       let nodes = try startNodes(folder, preload, loop)
-      let nodesStarted = monotonicMicroseconds()
+      let nodesStarted = HostClock.microseconds
       try waitForNodes(nodes, services, loop, signals, started)
       let nodesEnded = nodes.map(\.endTime).max() ?? nodesStarted
       let (serve, controller) = try services.finish(loop: loop)
@@ -148,7 +148,7 @@ package struct Runner {
         var now = reported
         repeat {
           try loop.runOnce(timeout: 100)
-          now = monotonicMicroseconds()
+          now = HostClock.microseconds
         } while !hasNews && !isInterrupted && now - reported < 100_000
         hasNews = false
         if nodes.contains(where: \.hasFailed) || services.complaint != nil { break }

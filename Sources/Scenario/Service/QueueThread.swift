@@ -194,9 +194,7 @@ final class QueueThread: RingHome, @unchecked Sendable {
 
 /// The host's time since it was started.
 func hostTime() -> SimulationTime {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return SimulationTime(nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
+  SimulationTime(nanoseconds: HostClock.nanoseconds)
 }
 
 private func waitUntilReadable(_ descriptor: CInt) -> Bool {

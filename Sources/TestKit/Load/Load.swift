@@ -101,7 +101,7 @@ private final class LoadDriver {
 
   private func measure() throws(LoadError) -> Load.Result {
     var result = Load.Result()
-    let start = monotonicNanoseconds()
+    let start = HostClock.nanoseconds
     let limit = load.touchOnce
     // A load that touches each block once has no second chance: it is measured from its first request on.
     let begin = limit == nil ? start + load.milliseconds * 100_000 : start
@@ -116,10 +116,10 @@ private final class LoadDriver {
     queue.publish()
     var last = start
     while under > 0 {
-      var now = monotonicNanoseconds()
+      var now = HostClock.nanoseconds
       var taken = false
       while let slot = try queue.take() {
-        if !taken { now = monotonicNanoseconds() }
+        if !taken { now = HostClock.nanoseconds }
         taken = true
         under -= 1
         if now >= begin, now < end {
@@ -186,10 +186,4 @@ private struct Permutation {
     while b != 0 { (a, b) = (b, a % b) }
     return a
   }
-}
-
-private func monotonicNanoseconds() -> UInt64 {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }
