@@ -1,6 +1,5 @@
 // Work for another thread.
 import Glibc
-import Synchronization
 
 /// Closures that one thread takes and any thread puts in.
 ///
@@ -13,7 +12,7 @@ package final class Mailbox: Sendable {
     var isClosed = false
   }
 
-  private let state = Mutex(State())
+  private let state = Guarded(State())
   private let bell: WakeUp
 
   package init() throws(LinuxError) { bell = try WakeUp() }

@@ -1,7 +1,6 @@
 // Who may write where in a file, among the engines that work on it.
 import Glibc
 import Linux
-import Synchronization
 
 /// A list of ranges of one file that are being written, shared by all engines: whoever reads a block in order
 /// to write it back excludes all others from it; plain writes exclude only such.
@@ -33,7 +32,7 @@ final class RangeLocks: Sendable {
     var waiting = 0
   }
 
-  private let state = Mutex(State())
+  private let state = Guarded(State())
   private let granularity: UInt64
 
   /// - Parameter block: what may be read and written back; a page of the page cache, at least.

@@ -1,6 +1,5 @@
 // Lines about clients, not too many of them.
 import Linux
-import Synchronization
 
 /// Takes lines from all threads of a server, and leaves out those that come too fast.
 final class ServerLog: Sendable {
@@ -11,7 +10,7 @@ final class ServerLog: Sendable {
     var omitted = 0
   }
 
-  private let state = Mutex(State())
+  private let state = Guarded(State())
   private let write: @Sendable (String) -> Void
 
   private static let linesPerSpan = 10

@@ -2,7 +2,6 @@
 import Glibc
 import Linux
 import Simulation
-import Synchronization
 package import Telemetry
 
 /// What to ask of a disk, for how long.
@@ -51,7 +50,7 @@ package struct Load: Sendable {
         client, index: index, offset: index * each, depth: depth, blockBytes: blockBytes, writes: writes)
       drivers.append(LoadDriver(self, queue, index: index, blocks: blocks))
     }
-    let outcomes = Mutex([(Int, Swift.Result<Result, LoadError>)]())
+    let outcomes = Guarded([(Int, Swift.Result<Result, LoadError>)]())
     do throws(LinuxError) {
       // The first queue is driven by this thread.
       let threads = try drivers.dropFirst().map { (driver) throws(LinuxError) -> WorkerThread in
@@ -93,7 +92,7 @@ private final class LoadDriver {
     submitted = [UInt64](repeating: 0, count: queue.depth)
   }
 
-  func run(into outcomes: borrowing Mutex<[(Int, Swift.Result<Load.Result, LoadError>)]>) {
+  func run(into outcomes: Guarded<[(Int, Swift.Result<Load.Result, LoadError>)]>) {
     let outcome: Swift.Result<Load.Result, LoadError>
     do throws(LoadError) { outcome = .success(try measure()) } catch { outcome = .failure(error) }
     outcomes.withLock { $0.append((index, outcome)) }

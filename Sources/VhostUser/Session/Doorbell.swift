@@ -1,6 +1,5 @@
 // How other threads reach a session.
 import Linux
-import Synchronization
 
 /// Wakes a session's loop, and carries lines for its log there.
 ///
@@ -13,7 +12,7 @@ final class Doorbell: Sendable {
   }
 
   private let bell: WakeUp
-  private let post = Mutex(Post())
+  private let post = Guarded(Post())
 
   init() throws(LinuxError) { bell = try WakeUp() }
 
