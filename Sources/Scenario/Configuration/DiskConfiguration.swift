@@ -14,7 +14,7 @@ package struct DiskConfiguration: Sendable {
   /// Where vhost-user clients connect: a path, or `fd:N` for a socket that we were given, which listens or is
   /// a connection.
   package var socket: String?
-  /// As `makeDiskModel` reads it; `zero` completes requests when they are made.
+  /// As `ModelDescription` reads it; `zero` completes requests when they are made.
   package var model = "zero"
   package var isReadOnly = false
   /// nil looks at the file's first bytes.
@@ -135,7 +135,8 @@ package struct DiskConfiguration: Sendable {
     word == "auto" ? EngineWord(kind: nil) : EngineKind(rawValue: word).map { EngineWord(kind: $0) }
   }
 
-  package func makeModel() throws(DiskModelError) -> (any DiskModel)? { try makeDiskModel(model) }
+  /// The model as it is written, its parameters checked.
+  package func describeModel() throws(DiskModelError) -> ModelDescription { try ModelDescription(parsing: model) }
 
   /// What can be said without looking at the disk's files.
   package func validate(context: String) throws(ConfigurationError) {
@@ -154,7 +155,7 @@ package struct DiskConfiguration: Sendable {
       throw ConfigurationError("\(context): queues \(queues) is not a number from 1 to \(Limits.queuesMax)")
     }
     do throws(DiskModelError) {
-      _ = try makeModel()
+      _ = try describeModel()
     } catch {
       throw ConfigurationError("\(context): \(error)")
     }

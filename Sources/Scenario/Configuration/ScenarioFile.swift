@@ -101,7 +101,7 @@ extension Scenario {
       source = .blank(size)
     default: throw table.error("disk '\(name)' needs 'image' or 'size', one of them")
     }
-    do throws(DiskModelError) { _ = try makeDiskModel(model) } catch {
+    do throws(DiskModelError) { _ = try ModelDescription(parsing: model) } catch {
       throw table.error(error.description, key: "model")
     }
     return Disk(
