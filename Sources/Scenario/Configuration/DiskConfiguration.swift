@@ -136,7 +136,9 @@ package struct DiskConfiguration: Sendable {
   }
 
   /// The model as it is written, its parameters checked.
-  package func describeModel() throws(DiskModelError) -> ModelDescription { try ModelDescription(parsing: model) }
+  package func describeModel() throws(DiskModelError) -> ModelDescription {
+    try ModelDescription(parsing: model)
+  }
 
   /// What can be said without looking at the disk's files.
   package func validate(context: String) throws(ConfigurationError) {
