@@ -3,7 +3,16 @@ package import Simulation
 
 /// What a model may know of a request: never its bytes.
 package struct ModelRequest: Sendable {
-  package enum Operation: Sendable { case read, write, flush, discard, writeZeroes }
+  package enum Operation: String, CaseIterable, Sendable {
+    case read, write, flush, discard
+    case writeZeroes = "write_zeroes"
+
+    /// Its name in tables of parameters.
+    package var key: String { rawValue }
+
+    /// Whether its bytes go over the wire; the others name a range, or nothing.
+    package var movesBytes: Bool { self == .read || self == .write }
+  }
   package var operation: Operation
   /// Bytes from the beginning of the disk.
   package var offset: UInt64

@@ -6,8 +6,20 @@ package struct ModelDescription: Sendable {
   package let specification: String
   /// Its preset with what was added, `kind` included.
   package let parameters: ParameterTable
+  private let checked: any ModelParameters
+  /// How many requests the device takes at once; nil for any number.
+  private let queueDepth: Int?
 
-  /// Reads `NAME`, `NAME:KEY=VALUE…` or, for affine models, `affine:LATENCY[:BANDWIDTH]`.
+  /// Every kind there is; one line each.
+  private static let kinds: [any ModelParameters.Type] = [
+    ZeroParameters.self,
+    AffineParameters.self,
+    DistributionParameters.self,
+    CloudVolumeParameters.self,
+  ]
+
+  /// Reads `NAME`, `NAME:KEY=VALUE…`, where a name is that of a preset or a kind, or, for affine models,
+  /// `affine:LATENCY[:BANDWIDTH]`.
   /// - Parameter file: reads a user's TOML file, for `file:PATH`.
   package init(
     parsing specification: String,
@@ -19,21 +31,19 @@ package struct ModelDescription: Sendable {
     let name = parts.removeFirst()
     var table: ParameterTable
     switch name {
-    case "zero":
-      table = ["kind": "zero"]
-    case "affine":
+    case AffineParameters.kind:
       table = ["kind": "affine"]
       // The short form that came first.
       if let first = parts.first, !first.contains("=") { table["latency"] = .string(parts.removeFirst()) }
       if let first = parts.first, !first.contains("=") { table["bandwidth"] = .string(parts.removeFirst()) }
     case "file":
-      guard !parts.isEmpty else { throw DiskModelError("model 'file' needs a path: file:PATH") }
-      table = try file(parts.removeFirst())
-    default:
-      guard let preset = Preset.all.first(where: { $0.name == name }) else {
-        throw Self.unknown(name)
+      guard let path = parts.first, !path.isEmpty else {
+        throw DiskModelError("model 'file' needs a path: file:PATH")
       }
-      table = preset.parameters
+      parts.removeFirst()
+      table = try file(path)
+    case let name where Self.kinds.contains { $0.kind == name }: table = ["kind": .string(name)]
+    default: table = try Self.preset(name).parameters
     }
     for part in parts {
       let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
@@ -45,37 +55,59 @@ package struct ModelDescription: Sendable {
     try self.init(specification: specification, parameters: table)
   }
 
-  /// Checks the parameters without a disk.
+  /// Checks the parameters without a disk. With `preset` they are added to that one's.
   package init(specification: String, parameters: ParameterTable) throws(DiskModelError) {
     self.specification = specification
-    self.parameters = parameters
-    _ = try make(for: ModelContext(diskSize: 1 << 30))
+    self.parameters = try Self.expanded(parameters)
+    let reader = ParameterReader(self.parameters)
+    let kind = try reader.required("kind", reader.string("kind"))
+    queueDepth = try reader.integer("queue_depth", in: 1...65_536)
+    guard let type = Self.kinds.first(where: { $0.kind == kind }) else {
+      throw reader.error(
+        "'kind' is \"\(kind)\", not one of \(Self.kinds.map { $0.kind }.joined(separator: ", "))", key: "kind")
+    }
+    checked = try type.init(reader)
   }
 
   /// Whether requests take simulated time.
-  package var takesTime: Bool { parameters["kind"] != "zero" }
+  package var takesTime: Bool { !(checked is ZeroParameters) }
 
   /// The model for one disk; nil for `zero`: requests then complete when they are made.
   package func make(for context: ModelContext) throws(DiskModelError) -> (any DiskModel)? {
-    let reader = ParameterReader(parameters)
-    let kind = try reader.required("kind", reader.string("kind"))
-    switch kind {
-    case "zero":
-      try reader.finish()
-      return nil
-    case "affine": return try AffineModel(reader)
-    default:
-      throw reader.error(
-        "'kind' is \"\(kind)\", not one of \(Self.kinds.joined(separator: ", "))", key: "kind")
-    }
+    guard let model = try checked.make(for: context) else { return nil }
+    guard let queueDepth else { return model }
+    return Self.queue(model, queueDepth)
   }
 
-  private static let kinds = ["zero", "affine"]
+  private static func queue(_ model: some DiskModel, _ depth: Int) -> any DiskModel {
+    FrontQueue(model, depth: depth)
+  }
 
-  private static func unknown(_ name: String) -> DiskModelError {
-    let names = ["zero", "affine"] + Preset.all.map(\.name)
+  /// `preset` replaced by what it stands for.
+  private static func expanded(_ table: ParameterTable) throws(DiskModelError) -> ParameterTable {
+    guard let value = table["preset"] else { return table }
+    guard case .string(let name) = value else {
+      throw DiskModelError("'preset' is \(value), not a string in quotes", key: "preset")
+    }
+    let found: Preset
+    do { found = try preset(name) } catch {
+      throw DiskModelError("'preset' is \(value): \(error)", key: "preset")
+    }
+    var changes = table
+    changes["preset"] = nil
+    if let kind = changes["kind"], kind != found.parameters["kind"] {
+      throw DiskModelError(
+        "'kind' is \(kind), but preset \(name) is of another kind: leave 'kind' out", key: "kind")
+    }
+    return found.parameters.merging(changes)
+  }
+
+  /// - Throws: names what is near.
+  package static func preset(_ name: String) throws(DiskModelError) -> Preset {
+    if let preset = Preset.all.first(where: { $0.name == name }) { return preset }
+    let names = kinds.map { $0.kind } + Preset.all.map(\.name)
     let near = nearNames(to: name, among: names)
-    return DiskModelError(
+    throw DiskModelError(
       near.isEmpty
         ? "unknown model '\(name)'; known are \(names.joined(separator: ", ")) and file:PATH"
         : "unknown model '\(name)'; did you mean \(near.joined(separator: " or "))?")

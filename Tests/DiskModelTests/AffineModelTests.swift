@@ -41,7 +41,7 @@ import Testing
   }
 
   @Test func completionsComeAtOnceAndNeverOverflow() {
-    let model = AffineModel(latency: SimulationDuration(nanoseconds: 10), bandwidth: 1)
+    var model = AffineModel(latency: SimulationDuration(nanoseconds: 10), bandwidth: 1)
     var finished: [ModelCompletion] = []
     let request = ModelRequest(operation: .read, offset: 0, length: .max, sequence: 9)
     model.submit(request, at: SimulationTime(nanoseconds: 5), into: &finished)
@@ -67,8 +67,8 @@ import Testing
       ("affine:2us:bandwidth=3kB/s", 2_000, 3_000),
     ] as [(String, UInt64, UInt64?)] {
       let model = try #require(try make(text))
-      #expect(model.latency.nanoseconds == latency)
-      #expect(model.bandwidth == bandwidth)
+      #expect(model.parameters.latencies[.read].nanoseconds == latency)
+      #expect(model.parameters.bandwidth == bandwidth)
     }
   }
 

@@ -117,6 +117,17 @@ package final class ParameterReader {
     }
   }
 
+  /// The reader of a table, `[key]`; whoever reads it calls its `finish`.
+  package func table(_ key: String) throws(DiskModelError) -> ParameterReader? {
+    try value(key, "a table, written [\(key)]") {
+      guard case .table(let table) = $0 else { return nil }
+      return ParameterReader(table, path: "\(path)\(key).")
+    }
+  }
+
+  /// Whether the value is there and a table.
+  package func hasTable(_ key: String) -> Bool { if case .table = table[key] { true } else { false } }
+
   /// A value that must be there.
   package func required<Value>(_ key: String, _ value: Value?) throws(DiskModelError) -> Value {
     guard let value else { throw error("'\(path)\(key)' is missing", key: key) }

@@ -18,6 +18,9 @@ package struct Preset: Sendable {
     self.parameters = parameters
   }
 
-  /// All of them, by kind.
-  package static let all: [Preset] = []
+  /// All of them, by kind; one line each.
+  package static let all: [Preset] = [
+    affine,
+    cloud,
+  ].flatMap { $0 }
 }
