@@ -47,7 +47,7 @@ package final class DiskServer: DiskService {
     }
     for (index, configuration) in configurations.enumerated() {
       let model: ModelDescription
-      do throws(DiskModelError) { model = try configuration.describeModel() } catch {
+      do throws(ConfigurationError) { model = try configuration.describeModel(note: report) } catch {
         throw .configuration(ConfigurationError("disk '\(configuration.name)': \(error)"))
       }
       if model.takesTime, !timing.chargesTime {

@@ -34,7 +34,8 @@ package final class ServedDisk {
             + "in simulated time bytes move within the kick"))
     }
     let image = try configuration.open(registry: registry, report: report)
-    let context = ModelContext(diskSize: image.size, name: configuration.name)
+    let context = ModelContext(
+      diskSize: image.size, seed: configuration.seed, name: configuration.name)
     let timed: (any DiskModel)?
     do throws(DiskModelError) { timed = try model.make(for: context) } catch {
       throw .configuration(ConfigurationError("disk '\(configuration.name)': \(error)"))
