@@ -64,7 +64,8 @@ package struct ModelDescription: Sendable {
     queueDepth = try reader.integer("queue_depth", in: 1...65_536)
     guard let type = Self.kinds.first(where: { $0.kind == kind }) else {
       throw reader.error(
-        "'kind' is \"\(kind)\", not one of \(Self.kinds.map { $0.kind }.joined(separator: ", "))", key: "kind")
+        "'kind' is \"\(kind)\", not one of \(Self.kinds.map { $0.kind }.joined(separator: ", "))", key: "kind"
+      )
     }
     checked = try type.init(reader)
   }

@@ -68,7 +68,8 @@ import Testing
     ]
     let first = try #require(try json(try runCommand(arguments, in: folder)) as? [String: Any])
     // 100 rounds of four.
-    #expect(first["elapsedNanoseconds"] as? Int == 10_000_000 && first["requestsPerSecond"] as? Double == 40_000)
+    #expect(
+      first["elapsedNanoseconds"] as? Int == 10_000_000 && first["requestsPerSecond"] as? Double == 40_000)
     #expect(first["requests"] as? Int == 400 && first["maxNanoseconds"] as? Int == 800_000)
     #expect(first["p50Nanoseconds"] as? Int == 800_000)
     #expect((first["counters"] as? [String: Int])?["busy_ns"] == 40_000_000)
@@ -88,7 +89,8 @@ import Testing
     for (workload, words) in [
       ("", "not one of read, write"), ("randreed,4k", "randreed"), ("randread", "bytes of a request"),
       ("randread,0", "bytes of a request"), ("randread,1000", "multiple of 512"),
-      ("randread,4k,depth=0", "depth is"), ("randread,4k,depth=x", "depth is"), ("randread,4k,count=0", "count is"),
+      ("randread,4k,depth=0", "depth is"), ("randread,4k,depth=x", "depth is"),
+      ("randread,4k,count=0", "count is"),
       ("randread,4k,deep=3", "'deep=3'"), ("randread,4k,depth=1,depth=2", "twice"),
       ("randread,4k,size=16G", "size is bytes of the disk"), ("randread,4k,size=1k", "hold no request"),
     ] {
@@ -140,7 +142,7 @@ import Testing
       "r.json",
       """
       {"fio version": "fio-3.33", "jobs": [{"jobname": "j", "read": {"total_ios": 4, "clat_ns":
-      {"min": 90000, "max": 120000, "mean": 100000.0, "N": 4, "bins": {"90624": 1, "99840": 2, "119296": 1}}}}]}
+      {"min": 90000, "max": 120000, "mean": 102400.0, "N": 4, "bins": {"90624": 1, "99840": 2, "119296": 1}}}}]}
       """)
     let printed = try ttblk("model", "fit", "r.json")
     #expect(printed.code == 0 && printed.error.isEmpty, "\(printed.error)")
@@ -155,7 +157,9 @@ import Testing
     #expect(try ttblk("model", "fit", "r.json", "--output", "m.toml").code == 5)
     let unknown = try ttblk("model", "fit", "r.json", "--job", "k")
     #expect(unknown.code == 64 && unknown.error.contains("no job 'k'"))
-    try write("down.json", "{\"jobs\": [{\"read\": {\"total_ios\": 1, \"clat_ns\":\n{\"percentile\": {\"1\": 9, \"2\": 8}}}}]}")
+    try write(
+      "down.json",
+      "{\"jobs\": [{\"read\": {\"total_ios\": 1, \"clat_ns\":\n{\"percentile\": {\"1\": 9, \"2\": 8}}}}]}")
     let down = try ttblk("model", "fit", "down.json")
     #expect(down.code == 64 && down.error.hasPrefix("ttblk: down.json:2: 'read': percentile 2 is 8 ns"))
     #expect(try ttblk("model", "fit", "absent.json").code == 64)

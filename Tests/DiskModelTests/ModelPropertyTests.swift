@@ -39,8 +39,14 @@ import Testing
       table = ParameterTable([.init(key: "kind", value: "cloud")]).merging(shape())
       table["iops"] = .integer(Int64(1 + below(20_000)))
       if chance(2) { table["throughput"] = .string("\(1 + below(900))MiB/s") }
-      if chance(2) { table["burst_iops"] = 15_000; table["burst_credit"] = 50 }
-      if chance(3) { table["slow_seconds_per_1000"] = 300; table["slow_rate_percent"] = 20 }
+      if chance(2) {
+        table["burst_iops"] = 15_000
+        table["burst_credit"] = 50
+      }
+      if chance(3) {
+        table["slow_seconds_per_1000"] = 300
+        table["slow_rate_percent"] = 20
+      }
       if chance(2) { table["slack"] = time(20_000_000) }
     }
     if table["kind"] != "cloud", chance(2) { table["servers"] = .integer(Int64(1 + below(9))) }

@@ -78,7 +78,10 @@ import Testing
     (["kind": "distribution", "read": [:]], "read.p50", "missing"),
     (["kind": "distribution", "read": ["latency": "9us", "x": 1]], "read.x", "read.x"),
     (["kind": "distribution", "latency": "1us", "bursts": ["calm": "1us"]], "bursts.calm", "1us"),
-    (["kind": "distribution", "latency": "1us", "bursts": ["calm": "1s", "length": "1s"]], "bursts.factor", "missing"),
+    (
+      ["kind": "distribution", "latency": "1us", "bursts": ["calm": "1s", "length": "1s"]], "bursts.factor",
+      "missing"
+    ),
     (["kind": "distribution", "latency": "1us", "fio": "x.json"], "fio", "model files"),
     (["preset": "gp3", "iops": 20_000], "iops", "limit_iops"),
     (["preset": "gp3", "iops": 5000, "size": "8GiB"], "iops", "8 GiB"),
@@ -109,11 +112,14 @@ import Testing
     print("seed \(seed)")
     var random = RandomStream(seed: seed, name: "hostile")
     let values: [ParameterValue] = [
-      0, -1, 1, .integer(.max), .integer(.min), 65_536, true, "", "0", "1ns", "86400s", "-5us", "5us", "99999999s",
-      "1B/s", "18446744073709551615B/s", "1152921504606846976", "16EiB", "4096", [], [1], ["0% 0", "100% 86400s"],
+      0, -1, 1, .integer(.max), .integer(.min), 65_536, true, "", "0", "1ns", "86400s", "-5us", "5us",
+      "99999999s",
+      "1B/s", "18446744073709551615B/s", "1152921504606846976", "16EiB", "4096", [], [1],
+      ["0% 0", "100% 86400s"],
       [["a": 1]], [:], ["p50": "1ns", "p99": "86400s"], ["latency": "1us"], "100%", "none", "sptf",
     ]
-    let keys = Preset.all.flatMap { $0.parameters.entries.map(\.key) }
+    let keys =
+      Preset.all.flatMap { $0.parameters.entries.map(\.key) }
       + ["servers", "queue_depth", "p50", "p99", "mean", "minimum", "table", "bursts", "size", "latency"]
     var taken = 0
     for _ in 0..<3000 {
@@ -121,7 +127,9 @@ import Testing
       for _ in 0...random.next(upperBound: 3 as UInt64) {
         let key = keys[Int(random.next(upperBound: UInt64(keys.count)))]
         guard key != "kind" else { continue }
-        table[key] = random.next(upperBound: 8 as UInt64) == 0 ? nil : values[Int(random.next(upperBound: UInt64(values.count)))]
+        table[key] =
+          random.next(upperBound: 8 as UInt64) == 0
+          ? nil : values[Int(random.next(upperBound: UInt64(values.count)))]
       }
       if let error = complaint(table) {
         #expect(error.key != nil && !error.description.contains("\n"), "\(table): \(error)")

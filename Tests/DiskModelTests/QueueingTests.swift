@@ -7,7 +7,9 @@ import Testing
   private func times(_ model: inout any DiskModel, _ workload: ModelWorkload) -> [UInt64] {
     var loop = ClosedLoop()
     var times: [UInt64] = []
-    loop.run(workload, on: &model, stream: RandomStream(seed: 1, name: "workload")) { times.append($2.nanoseconds) }
+    loop.run(workload, on: &model, stream: RandomStream(seed: 1, name: "workload")) {
+      times.append($2.nanoseconds)
+    }
     return times
   }
 
@@ -65,9 +67,10 @@ import Testing
     var model = try makeModel("affine:100us:queue_depth=4")
     _ = times(&model, reads(depth: 32, count: 32))
     // Seven groups of four wait for 100, 200, … us.
-    #expect(model.counters == [
-      ModelCounter("queue_waits", 28), ModelCounter("queue_wait_ns", 4 * 28 * 100_000),
-    ])
+    #expect(
+      model.counters == [
+        ModelCounter("queue_waits", 28), ModelCounter("queue_wait_ns", 4 * 28 * 100_000),
+      ])
     var idle = try makeModel("affine:100us:queue_depth=4")
     _ = times(&idle, reads(depth: 4, count: 40))
     #expect(idle.counters.allSatisfy { $0.value == 0 })

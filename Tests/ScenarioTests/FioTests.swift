@@ -147,22 +147,25 @@ import Testing
 
   @Test func whatIsWrongHasFileLineKeyAndValue() throws {
     for (latency, line, words) in [
-      ("{\"percentile\": {\"50.0\": 900, \"99.0\": 800}}", 9, "percentile 99.0 is 800 ns, less than percentile 50.0"),
-      ("{\"percentile\": {\"fifty\": 900}}", 9, "\"fifty\""),
-      ("{\"percentile\": {\"150.0\": 900}}", 9, "\"150.0\""),
-      ("{\"percentile\": {\"50.0\": -4}}", 9, "-4"),
-      ("{\"percentile\": {\"50.0\": 1.5}}", 9, "1.5"),
-      ("{\"percentile\": {\"50.0\": \"x\"}}", 9, "\"x\""),
-      ("{\"bins\": {\"x\": 3}}", 9, "\"x\""),
-      ("{\"bins\": {\"90\": -3}}", 9, "-3"),
-      ("{\"bins\": {\"90\": 0}}", 9, "empty"),
-      ("{\"bins\": {\"90\": 18446744073709551615, \"91\": 1}}", 9, "do not fit"),
-      ("{\"bins\": {\"99999999999999999999\": 3}}", 9, "99999999999999999999"),
-      ("{\"min\": 9, \"max\": 5, \"bins\": {\"90\": 3}}", 9, "'min' is 9, more than 'max', 5"),
-      ("{\"mean\": \"x\", \"bins\": {\"90\": 3}}", 9, "'mean' is \"x\""),
-      ("{\"mean\": 1e999, \"bins\": {\"90\": 3}}", 9, "'mean'"),
-      ("{\"min\": 5, \"max\": 9}", 9, "neither 'bins'"),
-      ("{\n\"bins\": {\n\"90\": null}}", 11, "null"),
+      (
+        "{\"percentile\": {\"50.0\": 900, \"99.0\": 800}}", 8,
+        "percentile 99.0 is 800 ns, less than percentile 50.0"
+      ),
+      ("{\"percentile\": {\"fifty\": 900}}", 8, "\"fifty\""),
+      ("{\"percentile\": {\"150.0\": 900}}", 8, "\"150.0\""),
+      ("{\"percentile\": {\"50.0\": -4}}", 8, "-4"),
+      ("{\"percentile\": {\"50.0\": 1.5}}", 8, "1.5"),
+      ("{\"percentile\": {\"50.0\": \"x\"}}", 8, "\"x\""),
+      ("{\"bins\": {\"x\": 3}}", 8, "\"x\""),
+      ("{\"bins\": {\"90\": -3}}", 8, "-3"),
+      ("{\"bins\": {\"90\": 0}}", 8, "empty"),
+      ("{\"bins\": {\"90\": 18446744073709551615, \"91\": 1}}", 8, "do not fit"),
+      ("{\"bins\": {\"99999999999999999999\": 3}}", 8, "99999999999999999999"),
+      ("{\"min\": 9, \"max\": 5, \"bins\": {\"90\": 3}}", 8, "'min' is 9, more than 'max', 5"),
+      ("{\"mean\": \"x\", \"bins\": {\"90\": 3}}", 8, "'mean' is \"x\""),
+      ("{\"mean\": 1e999, \"bins\": {\"90\": 3}}", 8, "'mean'"),
+      ("{\"min\": 5, \"max\": 9}", 8, "neither 'bins'"),
+      ("{\n\"bins\": {\n\"90\": null}}", 10, "null"),
     ] as [(String, Int, String)] {
       let error = #expect(throws: ConfigurationError.self, "\(latency)") { try result("read", latency) }
       let message = error?.description ?? ""
@@ -170,7 +173,8 @@ import Testing
     }
     let old = #expect(throws: ConfigurationError.self) {
       try FioResult(
-        text: Array("{\"jobs\": [{\"read\": {\"total_ios\": 3, \"clat\": {\"min\": 4}}}]}".utf8), path: "r.json")
+        text: Array("{\"jobs\": [{\"read\": {\"total_ios\": 3, \"clat\": {\"min\": 4}}}]}".utf8),
+        path: "r.json")
     }
     #expect(old?.description.contains("fio 3 or later") == true)
     for (text, words) in [
@@ -188,7 +192,8 @@ import Testing
   }
 
   @Test func warningsBeforeTheJSONAreNotRead() throws {
-    let text = "fio: terse version\nnote: x\n{\"jobs\": [{\"read\": {\"total_ios\": 1, \"clat_ns\":\n{\"bins\": {\"-\": 1}}}}]}"
+    let text =
+      "fio: terse version\nnote: x\n{\"jobs\": [{\"read\": {\"total_ios\": 1, \"clat_ns\":\n{\"bins\": {\"-\": 1}}}}]}"
     let error = #expect(throws: ConfigurationError.self) {
       try FioResult(text: Array(text.utf8), path: "r.json")
     }
@@ -199,7 +204,8 @@ import Testing
     let folder = try Folder()
     let json = "{\"jobs\": [{\"read\": {\"total_ios\": 100, \"clat_ns\": \(percentiles)}}]}"
     try folder.write("r.json", json)
-    let path = try folder.write("m.toml", "kind = \"distribution\"\nfio = \"r.json\"\nflush = \"2ms\"\nservers = 2\n")
+    let path = try folder.write(
+      "m.toml", "kind = \"distribution\"\nfio = \"r.json\"\nflush = \"2ms\"\nservers = 2\n")
     var notes: [String] = []
     let model = try readModel("file:" + path) { notes.append($0) }
     #expect(model.parameters["flush"] == "2ms" && model.parameters["servers"] == 2)

@@ -69,11 +69,17 @@ import Testing
       ("kind = \"affine\"\nlatency = \"5us\"\n\nserver = 4\n", 4, "did you mean servers"),
       ("preset = \"gp9\"\n", 1, "gp9"),
       ("kind = \"distribution\"\n[read]\np50 = \"1ms\"\np99 = \"1us\"\n", 4, "'p99' is 1us"),
-      ("kind = \"distribution\"\nlatency = \"1us\"\n[bursts]\ncalm = \"1s\"\n", 3, "'bursts.length' is missing"),
+      (
+        "kind = \"distribution\"\nlatency = \"1us\"\n[bursts]\ncalm = \"1s\"\n", 3,
+        "'bursts.length' is missing"
+      ),
       ("kind = \"distribution\"\nread = { p50 = \"1ms\", p99 = \"1us\" }\n", 2, "p99"),
       ("kind = \"affine\"\nlatency = 1.5\n", 2, "'latency'"),
       ("kind = \"affine\"\nlatency = [1, 2.5]\n", 2, "'latency[1]'"),
-      ("kind = \"affine\"\nlatency = \"1us\n", 2, ""),
+      ("kind = \"affine\"\nlatency = \"1us\n", 2, "parsing string"),
+      ("kind = \"affine\"\n  [.a]\n", 2, "name is missing"),
+      ("kind = \"affine\"\nlist = [\n[1],\n['x]'], # [\n{ a = \"[\" }]\n[[ é ]]\n", 6, "name is missing"),
+      ("text = \"\"\"\n[.x\n\\\"\"\"\"\"\n[\n", 4, "name is missing"),
       ("kind = \"distribution\"\nfio = 4\n", 2, "'fio'"),
       ("kind = \"distribution\"\n\nfio = \"absent.json\"\n", 3, "absent.json"),
     ] as [(String, Int, String)] {

@@ -22,8 +22,12 @@ package struct TokenBucket: Sendable {
   }
 
   /// Lets `span` pass, during which `percent` of the rate flow in.
+  ///
+  /// What flows in within a nanosecond may stay on top: waits are rounded up, and the rest of the last
+  /// nanosecond counts for the next request, so that no rate is ever lower than it should be.
   package mutating func fill(for span: SimulationDuration, percent: UInt64 = 100) {
-    level = min(capacity, level + Int128(rate(at: percent)) * Int128(span.nanoseconds))
+    let rate = Int128(rate(at: percent))
+    level = min(capacity + rate - 1, level + rate * Int128(span.nanoseconds))
   }
 
   /// How long it is until `cost` tokens may be taken, rounded up to a nanosecond.

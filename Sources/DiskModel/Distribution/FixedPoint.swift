@@ -34,7 +34,7 @@ package struct FixedPoint: Equatable, Comparable, Sendable {
   /// ln 2.
   private static let ln2 = FixedPoint(raw: 195_103_586_505_167)
 
-  /// The natural logarithm of a whole number, of 0 as of 1. Within 2^-44.
+  /// The natural logarithm of a whole number, of 0 as of 1. Within 2^-42.
   ///
   /// ln m = 2 artanh((m - 1) / (m + 1)), for the number scaled by a power of two to lie about 1.
   package static func logarithm(of number: UInt64) -> FixedPoint {

@@ -4,7 +4,8 @@ package import Simulation
 /// What the operations take: `[read]`, `[write]`, `[flush]`, `[discard]` and `[write_zeroes]` with a
 /// distribution each, or a time instead of the table; at the top one for all that have none of their own.
 ///
-/// If there is none at the top, an operation without one takes that of writes, or else that of reads.
+/// If there is none at the top, an operation without one takes that of writes, or else that of reads, or else
+/// whatever there is.
 package struct LatencyShapes: Sendable {
   package let byOperation: OperationTable<LatencyShape>
 
@@ -23,7 +24,8 @@ package struct LatencyShapes: Sendable {
       try table.finish()
       own[operation] = try table.required("p50", shape)
     }
-    guard let otherwise = common ?? own[.write] ?? own[.read] else {
+    let some = own.all.compactMap { $0 }.first
+    guard let otherwise = common ?? own[.write] ?? some else {
       throw reader.error(
         "no latency: give 'latency', 'minimum' and 'mean', 'p50' and 'p99', or 'table', for all operations "
           + "or in [read] and [write]", key: "latency")

@@ -61,7 +61,9 @@ package struct QuantileTable: Sendable {
     // Twice the sum over all parts, weighted in units of 2^-26.
     var sum: UInt128 = 0
     func add(_ first: Int, _ count: Int, _ weight: UInt128) {
-      for index in first..<first + count { sum += (UInt128(knots[index]) + UInt128(knots[index + 1])) * weight }
+      for index in first..<first + count {
+        sum += (UInt128(knots[index]) + UInt128(knots[index + 1])) * weight
+      }
     }
     add(0, Self.bodyCount - 4, 1 << 14)
     add(Self.bodyCount + 1, Self.tailCount - 1, 1 << 8)

@@ -20,7 +20,8 @@ package struct ZeroParameters: ModelParameters {
 
   package init(_ reader: ParameterReader) throws(DiskModelError) {
     if reader.has("queue_depth") {
-      throw reader.error("'queue_depth' is for models that take time: zero never has a queue", key: "queue_depth")
+      throw reader.error(
+        "'queue_depth' is for models that take time: zero never has a queue", key: "queue_depth")
     }
     try reader.finish()
   }

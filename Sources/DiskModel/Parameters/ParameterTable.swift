@@ -20,7 +20,7 @@ package enum ParameterValue: Equatable, Sendable, ExpressibleByIntegerLiteral, E
   }
 }
 
-/// Keys and values in the order they were written: a TOML file, a preset, or what a specification adds to one.
+/// Keys and values in the order they were written: a TOML file, a preset, or what a specification adds to it.
 package struct ParameterTable: Equatable, Sendable, ExpressibleByDictionaryLiteral {
   package struct Entry: Equatable, Sendable {
     package var key: String

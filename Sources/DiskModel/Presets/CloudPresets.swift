@@ -21,8 +21,8 @@ extension Preset {
       name: "gp3",
       summary: "AWS EBS gp3: 3,000 requests a second and 125 MiB/s, or what iops= and throughput= say",
       source: """
-        AWS documents: 3,000 to 16,000 requests a second (500 per GiB), 125 to 1,000 MiB/s (0.25 per request). \
-        Assumed: the latencies
+        AWS documents: 3,000 to 16,000 requests a second (500 per GiB), 125 to 1,000 MiB/s (0.25 for each \
+        request a second). Assumed: the latencies
         """,
       parameters: gp3),
     Preset(

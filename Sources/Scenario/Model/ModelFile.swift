@@ -5,8 +5,9 @@ internal import TOMLKit
 
 /// The parameters in a file, and on which line each is.
 ///
-/// The file says `kind` and its keys, or `preset` and what is different. In a distribution `fio = "FILE.json"`
-/// stands for the tables that `FioFit` makes of that file, which is seen from the model file's folder.
+/// The file says `kind` and its keys, or `preset` and what is different. In a distribution
+/// `fio = "FILE.json"` stands for the tables that `FioFit` makes of that file, which is seen from the model
+/// file's folder.
 package struct ModelFile {
   package let path: String
   package let parameters: ParameterTable
@@ -21,14 +22,7 @@ package struct ModelFile {
   package init(text: String, path: String) throws(ConfigurationError) {
     self.path = path
     lines = ConfigurationLines(text: text)
-    let table: TOMLTable
-    do {
-      table = try TOMLTable(string: text)
-    } catch let error as TOMLParseError {
-      throw ConfigurationError(error.description, file: path, line: error.source.begin.line)
-    } catch {
-      throw ConfigurationError("not valid TOML: \(error)", file: path)
-    }
+    let table = try parseTOML(text, file: path)
     var parameters: ParameterTable
     do throws(DiskModelError) { parameters = try Self.parameters(table, under: "") } catch {
       throw ConfigurationError(error.description, file: path, line: lines.line(ofParameter: error.key))
@@ -84,7 +78,8 @@ package struct ModelFile {
     default: break
     }
     throw DiskModelError(
-      "'\(path)' is a \(value.type): write a whole number, true or false, or a quantity in quotes like \"8.5ms\"",
+      "'\(path)' is a \(value.type): write a whole number, true or false, "
+        + "or a quantity in quotes like \"8.5ms\"",
       key: path)
   }
 }

@@ -32,7 +32,8 @@ struct ServeCommand: ParsableCommand {
       valueName: "disk"))
   var diskOptions: [String] = []
 
-  @Option(help:  ArgumentHelp("A TOML file with [[disk]] tables of the same keys, and seed.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("A TOML file with [[disk]] tables of the same keys, and seed.", valueName: "file"))
   var config: String?
 
   @Option(

@@ -10,8 +10,8 @@ struct ModelFitCommand: ParsableCommand {
     abstract: "Make a model of what fio measured.",
     discussion: """
       Reads a result of fio 3 with --output-format=json+ (whose bins are exact to 1 %) or json (a few \
-      percentiles), of reads, writes, trims and fsyncs, and prints a distribution model with the error of the \
-      fit. Measure at depth 1: at more, latencies have the waiting in them.
+      percentiles), of reads, writes, trims and fsyncs, and prints a distribution model with the error of \
+      the fit. Measure at depth 1: at more, latencies have the waiting in them.
       """)
 
   @Argument(help: "fio's result.", completion: .file(extensions: ["json"]))

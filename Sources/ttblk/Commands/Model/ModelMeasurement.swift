@@ -30,7 +30,9 @@ struct ModelMeasurement {
     var loop = ClosedLoop()
     let stream = RandomStream(seed: seed, name: "workload")
     let begin = Self.processorTime()
-    loop.run(workload, on: &model, stream: stream) { all.append(Done(request: $0, submitted: $1, completed: $2)) }
+    loop.run(workload, on: &model, stream: stream) {
+      all.append(Done(request: $0, submitted: $1, completed: $2))
+    }
     let host = Self.processorTime() - begin
     let log = CompletionLog()
     for done in all {

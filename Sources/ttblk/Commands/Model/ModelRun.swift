@@ -42,7 +42,8 @@ extension ModelMeasurement {
       .init("model", .string(model.name)), .init("diskSize", .unsigned(model.diskSize.bytes)),
       .init("seed", .unsigned(model.seed)), .init("requests", .unsigned(UInt64(latencies.count))),
       .init("depth", .unsigned(UInt64(workload.depth))), .init("blockSize", .unsigned(workload.blockSize)),
-      .init("elapsedNanoseconds", .unsigned(elapsed.nanoseconds)), .init("requestsPerSecond", .number(perSecond)),
+      .init("elapsedNanoseconds", .unsigned(elapsed.nanoseconds)),
+      .init("requestsPerSecond", .number(perSecond)),
       .init("meanNanoseconds", .unsigned(mean)),
     ]
     for (name, perThousand) in Self.percentiles {

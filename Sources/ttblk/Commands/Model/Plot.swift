@@ -11,10 +11,10 @@ struct ModelPlotCommand: ParsableCommand {
     abstract: "Draw a model: latencies over depth, an arm's seeks, the cliff of garbage collection.",
     discussion: """
       For each picture a folder receives NAME.csv, the gnuplot script NAME.gnuplot, and NAME.png if gnuplot \
-      is installed. latency: random reads of 4 KiB, how they are distributed at depths from 1 to 64. depth: \
-      requests a second and percentiles over depth. For hard disks, seek: least and mean latency of a read so \
-      far away from the one before. For SSDs, cliff: random writes on a full drive, requests a second over what \
-      was written.
+      is installed. latency: random reads of 4 KiB, how they are distributed at depths from 1 to 64. \
+      depth: requests a second and percentiles over depth. For hard disks, seek: least and mean latency of \
+      a read so far away from the one before. For SSDs, cliff: random writes on a full drive, requests a \
+      second over what was written.
       """)
 
   @OptionGroup var model: ModelOptions
@@ -56,7 +56,8 @@ struct ModelPlotCommand: ParsableCommand {
     }
     if gnuplot == nil {
       throw CommandFailure(
-        .failed, "gnuplot is not installed (Debian: gnuplot-nox): '\(folder)' has data and scripts, no pictures")
+        .failed,
+        "gnuplot is not installed (Debian: gnuplot-nox): '\(folder)' has data and scripts, no pictures")
     }
   }
 

@@ -21,7 +21,9 @@ extension ModelWorkload {
     }
     guard parts.count > 1, let block = ByteCount(argument: parts[1])?.bytes, block > 0, block % 512 == 0,
       block <= 1 << 30
-    else { throw refuse("bytes of a request are missing: write \(Self.form), BYTES a multiple of 512 up to 1G") }
+    else {
+      throw refuse("bytes of a request are missing: write \(Self.form), BYTES a multiple of 512 up to 1G")
+    }
     var (depth, count, size) = (1, 20_000, diskSize)
     var seen: [String] = []
     for part in parts.dropFirst(2) {
