@@ -52,7 +52,12 @@ package struct ModelDescription: Sendable {
       }
       table[pair[0]] = .string(pair[1])
     }
-    try self.init(specification: specification, parameters: table)
+    do throws(DiskModelError) {
+      try self.init(specification: specification, parameters: table)
+    } catch {
+      // A file has lines, which say better where it is.
+      throw name == "file" ? error : DiskModelError("model '\(specification)': \(error)", key: error.key)
+    }
   }
 
   /// Checks the parameters without a disk. With `preset` they are added to that one's.
