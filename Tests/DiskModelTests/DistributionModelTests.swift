@@ -50,7 +50,7 @@ import Testing
     #expect(try draws(1, "a-disk") == draws(1, "a-disk"))
     #expect(try draws(1, "a-disk") != draws(1, "b-disk"))
     #expect(try draws(1, "a-disk") != draws(2, "a-disk"))
-    let digest = hash(try draws(1, "a-disk"))
+    let digest = traceHash(try draws(1, "a-disk"))
     #expect(digest == 850_483_357_543_183_384)
   }
 

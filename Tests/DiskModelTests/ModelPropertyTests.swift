@@ -98,7 +98,7 @@ import Testing
       // To a moment when nothing is under way, and on from there.
       let first = TraceRun(Array(arrivals[..<100]), on: &model)
       let later = arrivals[100...].map { arrival in
-        Arrival(
+        TraceArrival(
           request: arrival.request,
           time: first.end + SimulationDuration(nanoseconds: arrival.time.nanoseconds))
       }

@@ -114,7 +114,7 @@ import Testing
     let hashes = shapes.map { shape in
       let table = QuantileTable(shape)
       var stream = RandomStream(seed: 1, name: "hash")
-      return hash((0..<4096).map { _ in table.value(at: stream.next()).nanoseconds })
+      return traceHash((0..<4096).map { _ in table.value(at: stream.next()).nanoseconds })
     }
     #expect(
       hashes == [6_255_657_642_613_905_006, 11_669_577_504_733_125_365, 5_144_034_136_555_562_636])

@@ -79,7 +79,7 @@ import Testing
   @Test func theQueueKeepsTheOrderOfArrival() throws {
     var model = try makeModel("affine:10us:write=1us:queue_depth=1")
     let arrivals = (0..<6).map { index in
-      Arrival(
+      TraceArrival(
         request: ModelRequest(
           operation: index % 2 == 0 ? .read : .write, offset: 0, length: 0, sequence: UInt64(index)),
         time: .zero)

@@ -3,7 +3,7 @@ import DiskModel
 import Simulation
 
 /// One request and when it comes.
-struct Arrival {
+struct TraceArrival {
   var request: ModelRequest
   var time: SimulationTime
 }
@@ -27,7 +27,7 @@ struct TraceRun {
   private var finished: [ModelCompletion] = []
 
   /// Completions of a moment come before its wakes, and these before its arrivals.
-  init(_ arrivals: [Arrival], on model: inout any DiskModel) {
+  init(_ arrivals: [TraceArrival], on model: inout any DiskModel) {
     var next = 0
     var now = SimulationTime.zero
     var idle = 0
@@ -80,7 +80,7 @@ struct TraceRun {
     completions.append(Completion(sequence: sequence, submitted: begin, completed: time))
   }
 
-  private mutating func check(_ arrivals: [Arrival], minimum: SimulationDuration) {
+  private mutating func check(_ arrivals: [TraceArrival], minimum: SimulationDuration) {
     if completions.count != arrivals.count {
       problems.append("\(completions.count) completions of \(arrivals.count) requests")
     }
@@ -108,7 +108,7 @@ struct TraceRun {
 /// Requests at random times and places, of all kinds.
 func randomArrivals(
   _ count: Int, diskSize: UInt64, meanGap: UInt64, using random: inout RandomStream
-) -> [Arrival] {
+) -> [TraceArrival] {
   var time: UInt64 = 0
   return (0..<count).map { index in
     // Some at the same time.
@@ -122,7 +122,7 @@ func randomArrivals(
       case 3..<10: .write
       default: .read
       }
-    return Arrival(
+    return TraceArrival(
       request: ModelRequest(
         operation: operation,
         offset: operation == .flush ? 0 : random.next(upperBound: diskSize / length) * length,
@@ -133,7 +133,7 @@ func randomArrivals(
 }
 
 /// FNV-1a over numbers: a digest that tests can write down.
-func hash(_ numbers: some Sequence<UInt64>) -> UInt64 {
+func traceHash(_ numbers: some Sequence<UInt64>) -> UInt64 {
   var hash: UInt64 = 0xcbf2_9ce4_8422_2325
   for number in numbers {
     for shift in stride(from: UInt64(0), to: 64, by: 8) {
