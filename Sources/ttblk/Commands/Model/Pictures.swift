@@ -128,7 +128,7 @@ extension ModelPlotCommand {
         set ylabel 'latency, us'
         set yrange [0:*]
         set key bottom right
-        plot 'seek.csv' every ::1 using 1:2 with linespoints title '1 % took no longer (seek and overhead)', \\
+        plot 'seek.csv' every ::1 using 1:2 with linespoints title '1 % took less (seek, overhead)', \\
           '' every ::1 using 1:3 with lines lw 2 title 'mean (and half a revolution)'
         """)
   }

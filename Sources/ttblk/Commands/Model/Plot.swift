@@ -13,8 +13,8 @@ struct ModelPlotCommand: ParsableCommand {
       For each picture a folder receives NAME.csv, the gnuplot script NAME.gnuplot, and NAME.png if gnuplot \
       is installed. latency: random reads of 4 KiB, how they are distributed at depths from 1 to 64. \
       depth: requests a second and percentiles over depth. For hard disks, seek: first percentile and mean \
-      latency of a read so far away from the one before. For SSDs, cliff: random writes on a full drive, requests a \
-      second over what was written.
+      latency of a read so far away from the one before. For SSDs, cliff: random writes on a full \
+      drive, requests a second over what was written.
       """)
 
   @OptionGroup var model: ModelOptions
