@@ -92,7 +92,7 @@ import Testing
       ("randread,4k,depth=0", "depth is"), ("randread,4k,depth=x", "depth is"),
       ("randread,4k,count=0", "count is"),
       ("randread,4k,deep=3", "'deep=3'"), ("randread,4k,depth=1,depth=2", "twice"),
-      ("randread,4k,size=16G", "size is bytes of the disk"), ("randread,4k,size=1k", "hold no request"),
+      ("randread,4k,size=2G", "size is bytes of the disk"), ("randread,4k,size=1k", "hold no request"),
     ] {
       let outcome = try ttblk("model", "run", "gp3", "--workload", workload)
       #expect(outcome.code == 64 && outcome.error.contains(words), "\(workload): \(outcome.error)")

@@ -18,7 +18,7 @@ import Testing
       #expect(preset.parameters.entries.first?.key == "kind", "\(preset.name)")
       let description = try ModelDescription(parsing: preset.name)
       #expect(description.parameters == preset.parameters && description.takesTime)
-      for size in [1 << 20, 64 << 20, 8 << 30] as [UInt64] {
+      for size in [1 << 20, 64 << 20, 1 << 30] as [UInt64] {
         let model = try description.make(for: ModelContext(diskSize: size))
         #expect(model != nil && model?.nextWake == nil, "\(preset.name) for \(size) bytes")
       }

@@ -3,8 +3,8 @@ internal import TOMLKit
 
 /// Parses a whole file's text.
 func parseTOML(_ text: String, file: String) throws(ConfigurationError) -> TOMLTable {
-  if let line = TOMLHeaders(text).firstWithoutName {
-    throw ConfigurationError("a table's name is missing after '['", file: file, line: line)
+  if let (message, line) = TOMLGuard(text).complaint {
+    throw ConfigurationError(message, file: file, line: line)
   }
   do {
     return try TOMLTable(string: text)
@@ -15,20 +15,25 @@ func parseTOML(_ text: String, file: String) throws(ConfigurationError) -> TOMLT
   }
 }
 
-/// Looks for what the parser (toml++ 3.4 in TOMLKit 0.6) asserts instead of reporting: a `[` that begins a
-/// table and is followed by something that begins no key, as in `[.a]`.
+/// Looks for what the parser (toml++ 3.4 in TOMLKit 0.6) asserts instead of reporting, and so ends the process:
+/// a `[` that begins a table and is followed by something that begins no key, as in `[.a]`; a bracket that
+/// closes another one, as in `[ }`; and signs that are legal in strings and comments alone.
 ///
 /// It follows strings, comments and brackets as far as a file is right; the parser stops where it is not.
-private struct TOMLHeaders {
+private struct TOMLGuard {
   private let bytes: [UInt8]
   private var position = 0
   private var line = 1
-  /// The line of the first such table.
-  private(set) var firstWithoutName: Int?
+  /// What closes the brackets that are open, the innermost last.
+  private var closing: [UInt8] = []
+  /// The first thing that is wrong.
+  private(set) var complaint: (message: String, line: Int)?
 
   init(_ text: String) {
     bytes = Array(text.utf8)
-    while position < bytes.count, firstWithoutName == nil { expression() }
+    // The mark that some editors begin a file with.
+    if bytes.starts(with: [0xef, 0xbb, 0xbf]) { position = 3 }
+    while position < bytes.count, complaint == nil { expression() }
   }
 
   private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
@@ -46,36 +51,40 @@ private struct TOMLHeaders {
     while next == UInt8(ascii: " ") || next == UInt8(ascii: "\t") { skip() }
   }
 
+  private mutating func complain(_ message: String) { complaint = (message, line) }
+
   /// One table's name, or one key and its value, with the end of its last line.
   private mutating func expression() {
+    closing = []
     skipBlanks()
     if next == UInt8(ascii: "[") {
-      skip()
-      skipBlanks()
-      if next == UInt8(ascii: "[") {
+      for _ in 0..<2 where next == UInt8(ascii: "[") {
+        closing.append(UInt8(ascii: "]"))
         skip()
         skipBlanks()
       }
-      if let byte = next, !Self.beginsName(byte) {
-        firstWithoutName = line
-        return
-      }
+      if let byte = next, !Self.beginsName(byte) { return complain("a table's name is missing after '['") }
     }
-    var depth = 0
-    while let byte = next {
+    while let byte = next, complaint == nil {
       switch byte {
       case UInt8(ascii: "#"): while let byte = next, byte != UInt8(ascii: "\n") { skip() }
       case UInt8(ascii: "\""), UInt8(ascii: "'"): string(byte)
-      case UInt8(ascii: "["), UInt8(ascii: "{"):
-        depth += 1
+      case UInt8(ascii: "["):
+        closing.append(UInt8(ascii: "]"))
+        skip()
+      case UInt8(ascii: "{"):
+        closing.append(UInt8(ascii: "}"))
         skip()
       case UInt8(ascii: "]"), UInt8(ascii: "}"):
-        depth = max(0, depth - 1)
+        guard closing.popLast() == byte else {
+          return complain("'\(Unicode.Scalar(byte))' closes nothing that is open")
+        }
         skip()
       case UInt8(ascii: "\n"):
         skip()
-        if depth == 0 { return }
-      default: skip()
+        if closing.isEmpty { return }
+      case UInt8(ascii: "\t"), UInt8(ascii: "\r"), 32..<127: skip()
+      default: complain("a sign that belongs in quotes")
       }
     }
   }

@@ -25,7 +25,7 @@ struct ModelOptions: ParsableArguments {
   var name: String
 
   @Option(help: ArgumentHelp("Length of the disk.", valueName: "bytes"))
-  var diskSize = ByteCount(bytes: 8 << 30)
+  var diskSize = ByteCount(bytes: 1 << 30)
 
   @Option(help: ArgumentHelp("What the model draws depends on this.", valueName: "n"))
   var seed: UInt64 = 1
