@@ -81,6 +81,7 @@ let package = Package(
     tests("LinuxTests", ["Linux", "CLinux"]),
     tests("SimulationTests", ["Simulation"]),
     tests("DiskModelTests", ["DiskModel", "Simulation"]),
+    tests("ScenarioTests", ["Scenario", "DiskModel", "Simulation"]),
     tests("TelemetryTests", ["Telemetry", "Simulation"]),
     tests("TidyTests", []),
     // Real UML kernels; images/guest/build.sh --debian builds them.

@@ -52,8 +52,6 @@ package final class Device {
   /// Whether everything but reads and flushes is refused.
   package var isReadOnly: Bool { image.isReadOnly }
 
-  package var modelSpecification: String { model?.specification ?? "zero" }
-
   /// When `advance` has something to do; nil for never.
   package var nextWake: SimulationTime? {
     switch (due.nextTime, model?.nextWake) {

@@ -12,14 +12,8 @@ final class ConfigurationTable {
 
   /// Reads a whole file's text.
   convenience init(text: String, file: String) throws(ConfigurationError) {
-    do {
-      let table = try TOMLTable(string: text)
-      self.init(file: file, table: table, lines: ConfigurationLines(text: text), section: "")
-    } catch let error as TOMLParseError {
-      throw ConfigurationError(error.description, file: file, line: error.source.begin.line)
-    } catch {
-      throw ConfigurationError("not valid TOML: \(error)", file: file)
-    }
+    let table = try parseTOML(text, file: file)
+    self.init(file: file, table: table, lines: ConfigurationLines(text: text), section: "")
   }
 
   private init(file: String, table: TOMLTable, lines: ConfigurationLines, section: String) {

@@ -14,8 +14,10 @@ package struct DiskConfiguration: Sendable {
   /// Where vhost-user clients connect: a path, or `fd:N` for a socket that we were given, which listens or is
   /// a connection.
   package var socket: String?
-  /// As `makeDiskModel` reads it; `zero` completes requests when they are made.
+  /// As `ModelDescription` reads it; `zero` completes requests when they are made.
   package var model = "zero"
+  /// The run's; with the name it decides what the model draws.
+  package var seed: UInt64 = 1
   package var isReadOnly = false
   /// nil looks at the file's first bytes.
   package var format: ImageFormat?
@@ -31,13 +33,14 @@ package struct DiskConfiguration: Sendable {
   package var queues = Limits.queuesOffered
 
   package init(
-    name: String, image: String, socket: String?, model: String = "zero", isReadOnly: Bool = false,
-    format: ImageFormat? = nil
+    name: String, image: String, socket: String?, model: String = "zero", seed: UInt64 = 1,
+    isReadOnly: Bool = false, format: ImageFormat? = nil
   ) {
     self.name = name
     self.image = image
     self.socket = socket
     self.model = model
+    self.seed = seed
     self.isReadOnly = isReadOnly
     self.format = format
   }
@@ -88,12 +91,12 @@ package struct DiskConfiguration: Sendable {
     try validate(context: "--disk \(text)")
   }
 
-  /// Reads one `[[disk]]` of a configuration file.
-  init(_ table: ConfigurationTable) throws(ConfigurationError) {
+  /// Reads one `[[disk]]` of a configuration file in `directory`, from where model files are seen.
+  init(_ table: ConfigurationTable, _ directory: String) throws(ConfigurationError) {
     let name = try table.string("name")
     let image = try table.string("image")
     let socket = try table.string("socket")
-    let model = try table.string("model")
+    let model = try table.string("model").map { resolveModel($0, directory) }
     let isReadOnly = try table.boolean("readonly")
     let format = try table.parsed("format", as: "one of \(Self.formats)", ImageFormat.init(rawValue:))
     let engine = try table.parsed("engine", as: "one of \(Self.engines)", Self.engine)
@@ -135,7 +138,13 @@ package struct DiskConfiguration: Sendable {
     word == "auto" ? EngineWord(kind: nil) : EngineKind(rawValue: word).map { EngineWord(kind: $0) }
   }
 
-  package func makeModel() throws(DiskModelError) -> (any DiskModel)? { try makeDiskModel(model) }
+  /// The model as it is written, its parameters checked.
+  /// - Parameter note: takes a line that the user ought to know.
+  package func describeModel(
+    note: (String) -> Void = { _ in }
+  ) throws(ConfigurationError) -> ModelDescription {
+    try readModel(model, note: note)
+  }
 
   /// What can be said without looking at the disk's files.
   package func validate(context: String) throws(ConfigurationError) {
@@ -153,8 +162,8 @@ package struct DiskConfiguration: Sendable {
     guard (1...Limits.queuesMax).contains(queues) else {
       throw ConfigurationError("\(context): queues \(queues) is not a number from 1 to \(Limits.queuesMax)")
     }
-    do throws(DiskModelError) {
-      _ = try makeModel()
+    do throws(ConfigurationError) {
+      _ = try describeModel()
     } catch {
       throw ConfigurationError("\(context): \(error)")
     }

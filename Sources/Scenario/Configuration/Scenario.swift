@@ -77,6 +77,8 @@ package struct Scenario: Sendable {
   package var timeKeeping = TimeKeeping.external
   package var transport = Controller.Transport.sharedMemory
   package var nodes: [Node] = []
+  /// What its user ought to know of its models, a line each.
+  package var notes: [String] = []
 
   package init(name: String) { self.name = name }
 

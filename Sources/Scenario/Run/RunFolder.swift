@@ -47,7 +47,7 @@ final class RunFolder {
 
   /// Makes the image of a node's disk, and says what to serve.
   func prepare(
-    _ disk: Scenario.Disk, of node: Scenario.Node, index: Int, registry: FileRegistry
+    _ disk: Scenario.Disk, of node: Scenario.Node, index: Int, seed: UInt64, registry: FileRegistry
   ) throws(RunError) -> DiskConfiguration {
     let name = "\(node.name)-\(disk.name)"
     let image: String
@@ -67,8 +67,7 @@ final class RunFolder {
     }
     return DiskConfiguration(
       name: name, image: image, socket: scratch + "/" + socketName(ofDisk: index), model: disk.model,
-      isReadOnly: disk.isReadOnly,
-      format: format)
+      seed: seed, isReadOnly: disk.isReadOnly, format: format)
   }
 
   private func overlay(

@@ -114,7 +114,8 @@ final class SeparateServices: RunServices {
     serveLog = folder.diskLog
     controllerLog = folder.controllerLog
     do throws(LinuxError) {
-      try writeFile(folder.scratch + "/serve.toml", disks.map(\.toml).joined(separator: "\n"))
+      let disks = disks.map(\.toml).joined(separator: "\n")
+      try writeFile(folder.scratch + "/serve.toml", "seed = \(scenario.seed)\n\n" + disks)
     } catch { throw .system(error) }
     let clients = scenario.nodes.count + (disks.isEmpty ? 0 : 1)
     do throws(StartFailure) {
@@ -256,19 +257,5 @@ extension DiskConfiguration {
     \(format.map { "format = \"\($0.rawValue)\"" } ?? "")
 
     """
-  }
-
-  private func tomlString(_ text: String) -> String {
-    var quoted = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"", "\\": quoted += "\\\(scalar)"
-      case _ where scalar.value < 32 || scalar.value == 127:
-        let digits = String(scalar.value, radix: 16)
-        quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: quoted.unicodeScalars.append(scalar)
-      }
-    }
-    return quoted + "\""
   }
 }

@@ -66,7 +66,9 @@ package struct Runner {
     var disks: [DiskConfiguration] = []
     for node in scenario.nodes {
       for disk in node.disks {
-        disks.append(try folder.prepare(disk, of: node, index: disks.count, registry: registry))
+        disks.append(
+          try folder.prepare(
+            disk, of: node, index: disks.count, seed: scenario.seed, registry: registry))
       }
     }
     let started = HostClock.microseconds

@@ -46,11 +46,11 @@ package final class DiskServer: DiskService {
     case .simulated(let client): clock = client
     }
     for (index, configuration) in configurations.enumerated() {
-      let model: (any DiskModel)?
-      do throws(DiskModelError) { model = try configuration.makeModel() } catch {
+      let model: ModelDescription
+      do throws(ConfigurationError) { model = try configuration.describeModel(note: report) } catch {
         throw .configuration(ConfigurationError("disk '\(configuration.name)': \(error)"))
       }
-      if let model, !timing.chargesTime {
+      if model.takesTime, !timing.chargesTime {
         throw .configuration(
           ConfigurationError(
             "disk '\(configuration.name)': model \(model.specification) needs external time travel: "
@@ -85,7 +85,7 @@ package final class DiskServer: DiskService {
   package var engines: [String] { [] }
 
   package var reports: [DiskReport] {
-    disks.map { DiskReport(name: $0.device.name, model: $0.device.modelSpecification, $0.device.statistics) }
+    disks.map { DiskReport(name: $0.device.name, model: $0.configuration.model, $0.device.statistics) }
   }
 
   package var completions: UInt64 { log.count }

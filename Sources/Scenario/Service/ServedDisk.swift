@@ -17,7 +17,7 @@ package final class ServedDisk {
   private let socket: DiskSocket
 
   init(
-    _ configuration: DiskConfiguration, identifier: UInt32, model: (any DiskModel)?, clock: any Clock,
+    _ configuration: DiskConfiguration, identifier: UInt32, model: ModelDescription, clock: any Clock,
     options: SessionOptions, log: CompletionLog, registry: FileRegistry, loop: EventLoop,
     report: @escaping (String) -> Void
   ) throws(ServiceError) {
@@ -34,8 +34,14 @@ package final class ServedDisk {
             + "in simulated time bytes move within the kick"))
     }
     let image = try configuration.open(registry: registry, report: report)
+    let context = ModelContext(
+      diskSize: image.size, seed: configuration.seed, name: configuration.name)
+    let timed: (any DiskModel)?
+    do throws(DiskModelError) { timed = try model.make(for: context) } catch {
+      throw .configuration(ConfigurationError("disk '\(configuration.name)': \(error)"))
+    }
     let device = Device(
-      name: configuration.name, identifier: identifier, image: image, model: model, log: log)
+      name: configuration.name, identifier: identifier, image: image, model: timed, log: log)
     device.log = report
     let backend = VirtioBlockBackend(device: device, clock: clock)
     let name = configuration.name

@@ -61,6 +61,7 @@ struct RunCommand: ParsableCommand {
       }
       options.processor = .number(number)
     }
+    for note in loaded.notes { warn(note) }
     let signals = try Signals([SIGINT, SIGTERM, SIGHUP])
     var runner = Runner(loaded, options: options)
     runner.report = warn

@@ -24,14 +24,16 @@ struct ServeCommand: ParsableCommand {
       """
       A disk: name=NAME,image=PATH, and socket=PATH or nbd=unix:PATH|HOST[:PORT] or both; socket=fd:N takes \
       an inherited socket over, a listening one or a connection (systemd's first is fd:3). Optional: \
-      format=raw|uml-cow|qcow2, readonly, model=zero|affine:50us[:500MB/s]; in real time \
+      format=raw|uml-cow|qcow2, readonly, model=NAME[:KEY=VALUE…] (ttblk model list), \
+      model=affine:50us[:500MB/s], model=file:FILE.toml; in real time \
       engine=auto|io_uring|libaio|threads|synchronous, direct (O_DIRECT), writethrough (a write is \
       durable when it completes), queues=N. A comma in a path is written twice. Repeatable.
       """,
       valueName: "disk"))
   var diskOptions: [String] = []
 
-  @Option(help: ArgumentHelp("A TOML file with [[disk]] tables of the same keys.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("A TOML file with [[disk]] tables of the same keys, and seed.", valueName: "file"))
   var config: String?
 
   @Option(
@@ -55,6 +57,11 @@ struct ServeCommand: ParsableCommand {
 
   @Flag(help: "The disk of --blk-file is read-only.")
   var readOnly = false
+
+  @Option(
+    help: ArgumentHelp(
+      "What models draw depends on this and the disks' names; 1 if not given.", valueName: "n"))
+  var seed: UInt64?
 
   @Flag(help: "Print what QEMU's vhost-user back-end conventions call capabilities, and end.")
   var printCapabilities = false
@@ -86,6 +93,7 @@ struct ServeCommand: ParsableCommand {
     if let disk = try conventionalDisk() { disks.append(disk) }
     if let config { disks += try loadServeConfiguration(path: config) }
     for option in diskOptions { disks.append(try DiskConfiguration(parsing: option)) }
+    if let seed { for index in disks.indices { disks[index].seed = seed } }
     try validateServeConfiguration(disks)
     let mode: TimeTravelMode
     switch timeTravel {
