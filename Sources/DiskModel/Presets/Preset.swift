@@ -19,5 +19,5 @@ package struct Preset: Sendable {
   }
 
   /// All of them, by kind.
-  package static let all: [Preset] = []
+  package static let all: [Preset] = hdd
 }

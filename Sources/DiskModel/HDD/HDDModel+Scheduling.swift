@@ -1,0 +1,156 @@
+// Which request is next.
+package import Simulation
+
+extension HDDModel {
+  /// Removes the next request from the queue; the oldest one that waits for the queue takes its place.
+  mutating func takeNext() -> Pending {
+    let index = window.count == 1 ? 0 : nextIndex()
+    let next = window[index]
+    window.swapAt(index, window.count - 1)
+    window.removeLast()
+    if let waiting = overflow.popFirst() { window.append(waiting) }
+    return next
+  }
+
+  private mutating func nextIndex() -> Int {
+    let oldest = self.oldest()
+    if parameters.ageBound > 0, time - window[oldest].arrival >= parameters.ageBound {
+      let chosen = choice(oldest)
+      if chosen != oldest { counts.aged += 1 }
+      return oldest
+    }
+    return choice(oldest)
+  }
+
+  private func choice(_ oldest: Int) -> Int {
+    switch parameters.scheduler {
+    case .fcfs: oldest
+    case .clook: nextUpwards()
+    case .sstf: shortestSeek()
+    case .sptf: shortestPositioning()
+    }
+  }
+
+  private func oldest() -> Int {
+    var oldest = 0
+    for index in 1..<window.count where window[index].order < window[oldest].order { oldest = index }
+    return oldest
+  }
+
+  /// The lowest sector from the arm upwards; the lowest of all when there is none.
+  private func nextUpwards() -> Int {
+    var best = 0
+    for index in 1..<window.count {
+      let (a, b) = (window[index].start, window[best].start)
+      let (isAbove, bestIsAbove) = (a >= armSector, b >= armSector)
+      if isAbove != bestIsAbove {
+        if isAbove { best = index }
+      } else if a < b || a == b && window[index].order < window[best].order {
+        best = index
+      }
+    }
+    return best
+  }
+
+  private func shortestSeek() -> Int {
+    var (best, bestTime, bestOrder) = (0, UInt64.max, UInt64.max)
+    for index in window.indices {
+      let time = seek(to: window[index].place.cylinder, head: window[index].place.head, isRead: window[index].isRead)
+      let order = window[index].order
+      if time < bestTime || time == bestTime && order < bestOrder {
+        (best, bestTime, bestOrder) = (index, time, order)
+      }
+    }
+    return best
+  }
+
+  /// The earliest start of the transfer. A seek that alone takes longer than the best so far is not looked
+  /// into.
+  private func shortestPositioning() -> Int {
+    let turned = Int((time + phase) % revolution)
+    var (best, bestTime, bestOrder) = (0, Int.max, UInt64.max)
+    for index in window.indices {
+      let order = window[index].order
+      var delay = 0
+      if window[index].isRead, continuesStream(window[index].start) {
+        // It is being read already.
+      } else {
+        let (prepared, loaded) = delays(window[index].arrival, window[index].overhead, window[index].loaded)
+        delay =
+          prepared
+          + Int(seek(to: window[index].place.cylinder, head: window[index].place.head, isRead: window[index].isRead))
+        if delay > bestTime { continue }
+        delay = max(delay, loaded)
+        delay += wait(from: turned + delay, to: Int(window[index].angle))
+      }
+      if delay < bestTime || delay == bestTime && order < bestOrder {
+        (best, bestTime, bestOrder) = (index, delay, order)
+      }
+    }
+    return best
+  }
+
+  /// From the present to the start of a request's seek, and to where its data is there.
+  @inline(__always)
+  func delays(_ arrival: UInt64, _ overhead: UInt64, _ loaded: UInt64) -> (prepared: Int, loaded: Int) {
+    guard parameters.overlapsOverhead else { return (Int(overhead), Int(loaded)) }
+    let waited = Int(time - arrival)
+    return (max(0, Int(overhead) - waited), max(0, Int(loaded) - waited))
+  }
+
+  /// Nanoseconds from the arm's place to a track, for a read or a write.
+  @inline(__always)
+  func seek(to cylinder: Int32, head: Int32, isRead: Bool) -> UInt64 {
+    let distance = Int(abs(cylinder - armCylinder))
+    let move = distance > 0 ? seeks[distance] : head == armHead ? 0 : parameters.headSwitch
+    return isRead || (distance == 0 && head == armHead) ? move : move + parameters.writeSettle
+  }
+
+  /// How long until an angle passes, from an angle that may have turned several times.
+  @inline(__always)
+  func wait(from turned: Int, to angle: Int) -> Int {
+    let revolution = Int(revolution)
+    var wait = angle - turned
+    if wait < -revolution || wait >= revolution { wait %= revolution }
+    return wait < 0 ? wait + revolution : wait
+  }
+
+  /// The extent to write back next: by the same rule, among the oldest or the nearest.
+  mutating func nextDirty() -> DirtyExtents.Cursor {
+    let turned = Int((time + phase) % revolution)
+    if parameters.writeBackWindow > 0 {
+      dirty.oldest(parameters.writeBackWindow, into: &candidates)
+    } else {
+      nearestDirty()
+    }
+    var (best, bestTime) = (candidates[0], Int.max)
+    for cursor in candidates {
+      let extent = dirty[cursor]
+      let delay = Int(seek(to: extent.cylinder, head: extent.head, isRead: false))
+      if delay >= bestTime { continue }
+      let total = delay + wait(from: turned + delay, to: Int(extent.angle))
+      if total < bestTime { (best, bestTime) = (cursor, total) }
+    }
+    return best
+  }
+
+  /// The extents around the arm, as many on each side.
+  private mutating func nearestDirty() {
+    candidates.removeAll(keepingCapacity: true)
+    let middle = dirty.firstEnding(from: armSector)
+    var cursor = middle
+    while dirty.isValid(cursor), candidates.count < Self.reach {
+      candidates.append(cursor)
+      cursor = dirty.after(cursor)
+    }
+    cursor = dirty.before(middle)
+    let limit = candidates.count + Self.reach
+    while dirty.isValid(cursor), candidates.count < limit {
+      candidates.append(cursor)
+      cursor = dirty.before(cursor)
+    }
+  }
+
+  /// Extents on one side of the arm that the write-back looks at.
+  private static var reach: Int { 24 }
+}
