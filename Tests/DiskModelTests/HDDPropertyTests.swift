@@ -64,7 +64,9 @@ import Testing
       for _ in 0..<2 {
         var rest = finished
         for step in trace.steps.dropFirst(60) {
-          while let next = copy.nextWake, next < nanoseconds(step.time) { copy.advance(to: next, into: &rest) }
+          while let next = copy.nextWake, next < nanoseconds(step.time) {
+            copy.advance(to: next, into: &rest)
+          }
           copy.submit(step.request, at: nanoseconds(step.time), into: &rest)
         }
         while let next = copy.nextWake { copy.advance(to: next, into: &rest) }

@@ -142,7 +142,9 @@ struct HDDTrace {
       take()
     }
     wake(until: .max - 1)
-    for (index, time) in done.enumerated() where time == nil { Issue.record("request \(index) never completes") }
+    for (index, time) in done.enumerated() where time == nil {
+      Issue.record("request \(index) never completes")
+    }
     return done.map { $0 ?? 0 }
   }
 }

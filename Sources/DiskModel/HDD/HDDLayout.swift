@@ -1,5 +1,4 @@
 // A drive for one disk: all of it, a part, or one with fewer cylinders.
-package import Simulation
 
 /// What remains of a drive's geometry for a disk of some size.
 struct HDDLayout: Sendable {
@@ -46,7 +45,7 @@ struct HDDLayout: Sendable {
         : "at byte \(firstSector * 512) of the full drive's \(capacity * 512)"
       return
     }
-    let (zones, surfaces) = Self.scaled(parameters, to: wanted)
+    let (zones, surfaces) = Self.shrunk(parameters, to: wanted)
     geometry = HDDGeometry(
       zones, surfaces: surfaces, run: parameters.runCylinders, revolution: revolution, groupSkew: groupSkew)
     firstSector = 0
@@ -54,7 +53,7 @@ struct HDDLayout: Sendable {
     let (far, farScaled) = (max(2, stroke) - 2, UInt64(max(3, geometry.cylinders) - 2))
     var guess: UInt64 = 0
     seeks = SeekTable(count: geometry.cylinders) { distance in
-      let full = distance <= 1 ? distance : 1 + DiskModel.scaled(distance - 1, by: far, over: farScaled)
+      let full = distance <= 1 ? distance : 1 + scaled(distance - 1, by: far, over: farScaled)
       return curve.time(full, cylinders: stroke, guess: &guess)
     }
     description =
@@ -68,12 +67,12 @@ struct HDDLayout: Sendable {
   }
 
   /// Each zone's share of the cylinders, for at least `sectors`.
-  private static func scaled(
+  private static func shrunk(
     _ parameters: HDDParameters, to sectors: UInt64
   ) -> (zones: [HDDZone], surfaces: Int) {
     var surfaces = parameters.surfaces
     // Fewer surfaces make more cylinders of the same sectors.
-    let cylinders = DiskModel.scaled(
+    let cylinders = scaled(
       UInt64(parameters.cylinders), by: sectors, over: max(1, parameters.sectors))
     while surfaces > 1,
       cylinders * UInt64(parameters.surfaces) < UInt64(cylindersWanted * surfaces)
@@ -81,12 +80,13 @@ struct HDDLayout: Sendable {
       surfaces -= 1
     }
     // In this many sectors of the full drive the disk is one: rounding leaves a little too much.
-    let full = parameters.zones.reduce(UInt64(0)) {
-      $0 + UInt64($1.cylinders) * UInt64($1.sectorsPerTrack)
-    } * UInt64(surfaces)
+    let full =
+      parameters.zones.reduce(UInt64(0)) {
+        $0 + UInt64($1.cylinders) * UInt64($1.sectorsPerTrack)
+      } * UInt64(surfaces)
     let zones = parameters.zones.map { zone in
       var scaledZone = zone
-      let share = DiskModel.scaled(UInt64(zone.cylinders), by: sectors, over: full)
+      let share = scaled(UInt64(zone.cylinders), by: sectors, over: full)
       scaledZone.cylinders = Int(min(share, UInt64(HDDParameters.Limits.cylinders))) + 1
       scaledZone.spareCylinders = 0
       return scaledZone

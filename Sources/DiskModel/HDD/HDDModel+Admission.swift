@@ -1,5 +1,5 @@
 // A request reaches the drive: answered by a cache, or put into the queue.
-package import Simulation
+import Simulation
 
 extension HDDModel {
   /// Takes a request that no flush holds, at the present.
@@ -56,7 +56,8 @@ extension HDDModel {
         request.sequence, after: parameters.hitOverhead + parameters.bus(request.end - request.start),
         at: now, &finished)
     }
-    if isArmFree, window.isEmpty, dirty.isEmpty, readOn(request.sequence, start, request.end, now, &finished) {
+    if isArmFree, window.isEmpty, dirty.isEmpty, readOn(request.sequence, start, request.end, now, &finished)
+    {
       return
     }
     enqueue(request, from: start, at: now, isRead: true, isTransferred: true)

@@ -1,5 +1,5 @@
 // The arm and the platters.
-package import Simulation
+import Simulation
 
 extension HDDModel {
   /// Serves a request at the present, when the arm is free: from a cache that has it meanwhile, by reading
@@ -20,7 +20,8 @@ extension HDDModel {
     let move = seek(to: next.place.cylinder, head: next.place.head, isRead: next.isRead)
     count(move, next.place)
     let access = pass(
-      next.place, Int(next.end - next.start), from: max(time + UInt64(prepared) + move, time + UInt64(loaded)),
+      next.place, Int(next.end - next.start),
+      from: max(time + UInt64(prepared) + move, time + UInt64(loaded)),
       isRead: next.isRead)
     armSector = next.end
     var done = access.end

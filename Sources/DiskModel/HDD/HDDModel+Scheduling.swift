@@ -1,5 +1,4 @@
 // Which request is next.
-package import Simulation
 
 extension HDDModel {
   /// Removes the next request from the queue; the oldest one that waits for the queue takes its place.
@@ -55,7 +54,8 @@ extension HDDModel {
   private func shortestSeek() -> Int {
     var (best, bestTime, bestOrder) = (0, UInt64.max, UInt64.max)
     for index in window.indices {
-      let time = seek(to: window[index].place.cylinder, head: window[index].place.head, isRead: window[index].isRead)
+      let time = seek(
+        to: window[index].place.cylinder, head: window[index].place.head, isRead: window[index].isRead)
       let order = window[index].order
       if time < bestTime || time == bestTime && order < bestOrder {
         (best, bestTime, bestOrder) = (index, time, order)
@@ -78,7 +78,9 @@ extension HDDModel {
         let (prepared, loaded) = delays(window[index].arrival, window[index].overhead, window[index].loaded)
         delay =
           prepared
-          + Int(seek(to: window[index].place.cylinder, head: window[index].place.head, isRead: window[index].isRead))
+          + Int(
+            seek(
+              to: window[index].place.cylinder, head: window[index].place.head, isRead: window[index].isRead))
         if delay > bestTime { continue }
         delay = max(delay, loaded)
         delay += wait(from: turned + delay, to: Int(window[index].angle))

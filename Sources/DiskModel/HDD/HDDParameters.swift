@@ -222,7 +222,8 @@ extension SeekCurve {
         base: try time("seek_base"), root: try time("seek_root"), farBase: try time("seek_far_base"),
         slope: try time("seek_per_1000"))
       guard isSound else {
-        throw reader.error("the seek curve falls at 'seek_knee': the two pieces do not meet", key: "seek_knee")
+        throw reader.error(
+          "the seek curve falls at 'seek_knee': the two pieces do not meet", key: "seek_knee")
       }
     case .lee:
       self = .lee(

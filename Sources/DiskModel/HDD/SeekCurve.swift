@@ -31,7 +31,8 @@ package enum SeekCurve: Equatable, Sendable {
       let curved = minimum + scaled(root, by: guess, over: 1 << 31)
       // The linear part may fall; the curve as a whole does not (`isSound`).
       let (rise, fall) = (7 * minimum + 8 * full, 15 * average)
-      let share = scaled(rise > fall ? rise - fall : fall - rise, by: min(distance, longest) - 1, over: 3 * stroke)
+      let share = scaled(
+        rise > fall ? rise - fall : fall - rise, by: min(distance, longest) - 1, over: 3 * stroke)
       return rise > fall ? curved + share : curved - share
     case .root(let minimum, let average):
       guess = Self.root(of: min(distance, longest), over: longest, near: guess)

@@ -188,7 +188,8 @@ extension Preset {
   private static let atlas10k: ParameterTable = {
     let zones: [ParameterValue] = [
       zone(1265, 334, skews: 63, 113), zone(1256, 324, skews: 63, 101), zone(416, 324, skews: 62, 101),
-      zone(1672, 324, skews: 61, 98), zone(840, 306, skews: 58, 98), zone(416, 302, skews: 57, 92), zone(416, 293, skews: 56, 91),
+      zone(1672, 324, skews: 61, 98), zone(840, 306, skews: 58, 98), zone(416, 302, skews: 57, 92),
+      zone(416, 293, skews: 56, 91),
       zone(840, 288, skews: 55, 91), zone(416, 280, skews: 54, 88), zone(416, 270, skews: 51, 87),
       zone(424, 262, skews: 51, 83), zone(416, 255, skews: 48, 83), zone(416, 246, skews: 47, 75),
       zone(416, 237, skews: 45, 75), zone(417, 229, skews: 44, 75),
