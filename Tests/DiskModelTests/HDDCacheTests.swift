@@ -142,7 +142,7 @@ import Testing
       try smallDrive([name: .string(size), "hit_overhead": "5us", "scheduler": "sptf"])
     }
     var random = RandomStream(seed: 3, name: "writes")
-    let sectors = (0..<400).map { _ in random.next(upperBound: 950) * 8 }
+    let sectors = (0..<400).map { _ in random.below(950) * 8 }
     var rates: [Double] = []
     for size in ["0", "4KiB", "64KiB", "512KiB"] {
       var (model, loop) = (try model(size), HDDTrace())
@@ -173,7 +173,7 @@ import Testing
     )
     var random = RandomStream(seed: 6, name: "turns")
     for index in 0..<300 as Range<UInt64> {
-      trace.add(index % 2 == 0 ? .read : .write, sector: random.next(upperBound: 950) * 8, at: index)
+      trace.add(index % 2 == 0 ? .read : .write, sector: random.below(950) * 8, at: index)
     }
     let done = trace.run(&model)
     let half = done.sorted()[150]
@@ -249,7 +249,7 @@ import Testing
         var (model, trace) = (try Preset.hdd("hdd-7200-consumer", seed: seed), HDDTrace())
         var random = RandomStream(seed: seed, name: "flush")
         for _ in 0..<count {
-          trace.add(.write, sector: random.next(upperBound: 3_900_000_000) / 8 * 8, at: 0)
+          trace.add(.write, sector: random.below(3_900_000_000) / 8 * 8, at: 0)
         }
         trace.add(.flush, count: 0, at: 10_000_000)
         let done = trace.run(&model)

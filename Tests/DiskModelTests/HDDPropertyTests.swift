@@ -29,7 +29,8 @@ import Testing
   @Test func everyRequestCompletesOnceAndNeverEarly() throws {
     var made = 0
     for seed in 0..<150 as Range<UInt64> {
-      guard var (model, trace) = try example(seed) else { continue }
+      guard let (drive, trace) = try example(seed) else { continue }
+      var model = drive
       made += 1
       _ = trace.run(&model)
     }
@@ -79,12 +80,13 @@ import Testing
 
   @Test func littlesLawIsAnExactEquality() throws {
     for seed in 400..<430 as Range<UInt64> {
-      guard var (model, trace) = try example(seed) else { continue }
+      guard let (drive, trace) = try example(seed) else { continue }
+      var model = drive
       let done = trace.run(&model)
       var random = RandomStream(seed: seed, name: "window")
       let last = done.max() ?? 0
-      let from = random.next(upperBound: last / 2 + 1)
-      let to = from + random.next(upperBound: last - from + 1)
+      let from = random.below(last / 2 + 1)
+      let to = from + random.below(last - from + 1)
       // By requests: the time each of them spends within the window.
       let residence = zip(trace.steps, done).reduce(UInt64(0)) { sum, one in
         let (begin, end) = (max(one.0.time, from), min(one.1, to))
@@ -105,7 +107,8 @@ import Testing
 
   @Test func theArmIsNeverBusierThanTimePasses() throws {
     for seed in 500..<560 as Range<UInt64> {
-      guard var (model, trace) = try example(seed) else { continue }
+      guard let (drive, trace) = try example(seed) else { continue }
+      var model = drive
       let done = trace.run(&model)
       let busy = model.counter("busy_ns")
       #expect(busy <= done.max() ?? 0, "seed \(seed)")

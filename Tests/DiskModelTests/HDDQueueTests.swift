@@ -42,7 +42,7 @@ import Testing
 
   @Test func aWindowOfOneIsTheOrderOfArrival() throws {
     var random = RandomStream(seed: 2, name: "window")
-    let sectors = (0..<40).map { _ in random.next(upperBound: 7000) }
+    let sectors = (0..<40).map { _ in random.below(7000) }
     for scheduler in HDDScheduler.allCases {
       let model = try smallDrive(["scheduler": .string(scheduler.rawValue), "depth": 1])
       #expect(order(model, sectors) == Array(0..<40))

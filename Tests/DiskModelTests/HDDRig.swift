@@ -5,6 +5,10 @@ import Testing
 
 func nanoseconds(_ value: UInt64) -> SimulationTime { SimulationTime(nanoseconds: value) }
 
+extension RandomStream {
+  mutating func below(_ bound: UInt64) -> UInt64 { next(upperBound: bound) }
+}
+
 extension Preset {
   /// A preset's drive for a disk, with some parameters changed.
   static func hdd(
@@ -121,8 +125,8 @@ struct HDDTrace {
 
     func wake(until time: UInt64) {
       while let next = model.nextWake, next.nanoseconds <= time {
-        if prodding != nil, next.nanoseconds > now, prodding?.next(upperBound: 3) == 0 {
-          now += prodding?.next(upperBound: next.nanoseconds - now) ?? 0
+        if prodding != nil, next.nanoseconds > now, prodding?.below(3) == 0 {
+          now += prodding?.below(next.nanoseconds - now) ?? 0
           model.advance(to: nanoseconds(now), into: &finished)
           take()
         }
@@ -135,7 +139,7 @@ struct HDDTrace {
     for step in steps {
       wake(until: step.time - min(step.time, 1))
       // At the same time, the model is asked first or not at all.
-      if prodding?.next(upperBound: 2) == 0 { wake(until: step.time) }
+      if prodding?.below(2) == 0 { wake(until: step.time) }
       now = step.time
       open += 1
       model.submit(step.request, at: nanoseconds(step.time), into: &finished)

@@ -9,7 +9,7 @@ import Testing
     var random = RandomStream(seed: 1, name: "root")
     var guess: UInt64 = 0
     for index in 0..<5000 {
-      let value = index < 200 ? UInt64(index) : random.next() >> (1 + random.next(upperBound: 63))
+      let value = index < 200 ? UInt64(index) : random.next() >> (1 + random.below(63))
       let root = squareRoot(value, near: index % 2 == 0 ? 0 : guess)
       guess = root
       #expect(root * root <= value)
