@@ -15,7 +15,9 @@ import Testing
   // MARK: Reads
 
   @Test func whatHasPassedUnderTheHeadIsThereAtOnce() throws {
-    let model = try smallDrive(["segments": 2, "segment_size": "32KiB", "hit_overhead": "3us"])
+    let model = try smallDrive([
+      "segments": 2, "segment_size": "64KiB", "read_ahead": "32KiB", "hit_overhead": "3us",
+    ])
     let done = run(model) {
       $0.add(.read, sector: 0, at: 0)
       // Ends at 0.8 ms; 12 further sectors have passed at 2 ms.
@@ -90,8 +92,8 @@ import Testing
       ("hdd-10k", 0),
     ] as [(String, Double)] {
       var model = try Preset.hdd(name)
-      let block: UInt64 = 256 << 10
-      let count = name == "hdd-10k" ? 60 : 400
+      let block: UInt64 = name == "hdd-10k" ? 65_536 : 256 << 10
+      let count = 400
       let workload = ModelWorkload(
         .sequential, .read, blockSize: block, count: count, range: 0..<(block * UInt64(count)))
       var loop = ClosedLoop()
@@ -141,8 +143,8 @@ import Testing
     func model(_ size: String) throws -> HDDModel {
       try smallDrive([name: .string(size), "hit_overhead": "5us", "scheduler": "sptf"])
     }
-    var random = RandomStream(seed: 3, name: "writes")
-    let sectors = (0..<400).map { _ in random.below(950) * 8 }
+    // All over the disk, none beside another.
+    let sectors = (0..<400 as Range<UInt64>).map { $0 * 157 % 475 * 16 }
     var rates: [Double] = []
     for size in ["0", "4KiB", "64KiB", "512KiB"] {
       var (model, loop) = (try model(size), HDDTrace())

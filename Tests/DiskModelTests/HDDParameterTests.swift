@@ -13,7 +13,9 @@ import Testing
     var table = Self.good.merging(changes)
     for key in without { table[key] = nil }
     do {
-      _ = try ModelDescription(specification: "test", parameters: table)
+      let reader = ParameterReader(table)
+      _ = try reader.string("kind")
+      _ = try HDDParameters(reader)
       return nil
     } catch { return error }
   }
@@ -37,7 +39,7 @@ import Testing
       (["zone": [["cylinders": 10, "sectors_per_track": 9, "skew": 1]]], "zone[0].skew", "track_skew"),
       (
         ["zone": [["cylinders": 1000, "sectors_per_track": 1000, "cylinder_skew": 10]]],
-        "zone[0].cylinder_skew", "120 pass during a seek of one cylinder"
+        "zone[0].cylinder_skew", "121 pass during a seek of one cylinder"
       ),
       (
         [

@@ -120,9 +120,9 @@ import Testing
     #expect((1.3...1.8).contains(many / one), "\(many / one)")
   }
 
-  @Test func overheadOverlapsOnlyWhereItIsSaid() throws {
+  @Test func commandsOverlapOnlyWhereItIsSaid() throws {
     func end(_ overlaps: Bool) throws -> UInt64 {
-      var model = try smallDrive(["read_overhead": "1ms", "overlapped_overhead": .boolean(overlaps)])
+      var model = try smallDrive(["read_overhead": "1ms", "command_overlap": .boolean(overlaps)])
       var trace = HDDTrace()
       // The second one is 20 sectors after the first one's end.
       trace.add(.read, sector: 10, at: 0)
@@ -133,7 +133,7 @@ import Testing
     #expect(try end(false) == 4_600_000)
     // Five sectors are too few for a command that is looked at only now.
     func near(_ overlaps: Bool) throws -> UInt64 {
-      var model = try smallDrive(["read_overhead": "1ms", "overlapped_overhead": .boolean(overlaps)])
+      var model = try smallDrive(["read_overhead": "1ms", "command_overlap": .boolean(overlaps)])
       var trace = HDDTrace()
       trace.add(.read, sector: 10, at: 0)
       trace.add(.read, sector: 23, at: 0)

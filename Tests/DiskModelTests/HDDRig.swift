@@ -164,7 +164,7 @@ func randomDrive(using random: inout RandomStream) -> ParameterTable {
     "read_overhead": time(0...300_000), "write_overhead": time(0...300_000),
     "hit_overhead": time(0...90_000), "flush_overhead": time(0...90_000),
     "discard_overhead": time(0...90_000), "discard_per_4mib": time(0...3000),
-    "bus": .string("\(pick(3...300))MB/s"), "overlapped_overhead": .boolean(pick(0...1) == 0),
+    "bus": .string("\(pick(3...300))MB/s"), "command_overlap": .boolean(pick(0...1) == 0),
     "depth": .integer(pick(1...20)), "segments": .integer(pick(0...5)),
     "segment_size": .integer(512 * pick(1...200)), "read_ahead": .integer(512 * pick(0...200)),
     "write_cache": .integer(pick(0...1) * 512 * pick(1...2000)),

@@ -69,7 +69,7 @@ import Testing
     let lee = SeekCurve.lee(minimum: 200_000, average: 3_500_000, full: 7_000_000)
     #expect(abs(mean(lee, cylinders: 20_000) / 3_500_000 - 1) < 0.001)
     #expect(lee.time(1, cylinders: 20_000) == 200_000)
-    #expect(lee.time(19_999, cylinders: 20_000) == 7_000_000)
+    #expect((6_999_998...7_000_000).contains(lee.time(19_999, cylinders: 20_000)))
     let root = SeekCurve.root(minimum: 600_000, average: 8_000_000)
     #expect(abs(mean(root, cylinders: 20_000) / 8_000_000 - 1) < 0.001)
     #expect(root.time(19_999, cylinders: 20_000) == 600_000 + 7_400_000 * 15 / 8)
@@ -126,7 +126,7 @@ import Testing
         let difference = table[distance].distance(to: exact).magnitude
         // Only where two pieces meet it is more.
         let isAtKnee = (53_900...54_100).contains(distance)
-        #expect(difference <= (distance < 1 << 14 ? 0 : isAtKnee ? 20_000 : 40), "\(curve) at \(distance)")
+        #expect(difference <= (distance < 1 << 14 ? 0 : isAtKnee ? 20_000 : 100), "\(curve) at \(distance)")
         distance += 1 + distance / 300
       }
     }

@@ -151,7 +151,9 @@ struct DirtyExtents: Sendable {
     while index < ages.count, found.count < count {
       let (sector, age) = ages[index]
       let cursor = firstEnding(from: sector + 1)
-      if isValid(cursor), self[cursor].start <= sector, self[cursor].age == age {
+      // An extent may have two entries, one behind the other: from before and after a part was taken.
+      let isKnown = found.last.map { self[$0].age == age } ?? false
+      if !isKnown, isValid(cursor), self[cursor].start <= sector, self[cursor].age == age {
         found.append(cursor)
         index += 1
       } else if index == firstAge {

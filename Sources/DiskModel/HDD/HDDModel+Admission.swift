@@ -49,16 +49,17 @@ extension HDDModel {
   private mutating func admitRead(
     _ request: Arrived, at now: UInt64, into finished: inout [ModelCompletion]
   ) {
-    let start = firstMissing(request.start, request.end)
+    var start = firstMissing(request.start, request.end)
     if start >= request.end {
       counts.hits += 1
       return finish(
         request.sequence, after: parameters.hitOverhead + parameters.bus(request.end - request.start),
         at: now, &finished)
     }
-    if isArmFree, window.isEmpty, dirty.isEmpty, readOn(request.sequence, start, request.end, now, &finished)
-    {
-      return
+    if stream != nil, isArmFree, window.isEmpty, dirty.isEmpty {
+      if readOn(request.sequence, start, request.end, now, &finished) { return }
+      // What has passed is in the cache now.
+      start = firstMissing(start, request.end)
     }
     enqueue(request, from: start, at: now, isRead: true, isTransferred: true)
   }

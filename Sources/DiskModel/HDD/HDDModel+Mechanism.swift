@@ -4,8 +4,11 @@ import Simulation
 extension HDDModel {
   /// Serves a request at the present, when the arm is free: from a cache that has it meanwhile, by reading
   /// on, or by a media access.
-  mutating func serve(_ next: Pending, into finished: inout [ModelCompletion]) {
+  mutating func serve(_ request: Pending, into finished: inout [ModelCompletion]) {
+    var next = request
     if next.isRead {
+      if stream != nil, readOn(next.sequence, next.start, next.end, time, &finished) { return }
+      stopStream(at: time)
       let start = firstMissing(next.start, next.end)
       if start >= next.end {
         counts.hits += 1
@@ -13,9 +16,14 @@ extension HDDModel {
           next.sequence, after: parameters.hitOverhead + parameters.bus(next.end - next.start), at: time,
           &finished)
       }
-      if readOn(next.sequence, start, next.end, time, &finished) { return }
+      if start > next.start {
+        next.start = start
+        next.place = geometry.place(of: start)
+        next.angle = Int32(truncatingIfNeeded: geometry.angle(of: next.place))
+      }
+    } else {
+      stopStream(at: time)
     }
-    stopStream(at: time)
     let (prepared, loaded) = delays(next.arrival, next.overhead, next.loaded)
     let move = seek(to: next.place.cylinder, head: next.place.head, isRead: next.isRead)
     count(move, next.place)
@@ -25,17 +33,18 @@ extension HDDModel {
       isRead: next.isRead)
     armSector = next.end
     var done = access.end
+    armFreeAt = access.end
     if next.isRead {
       counts.mediaReads += 1
-      operation = .read(start: next.start)
+      operation = .read(start: next.start, end: access.end)
       let first = access.begin + sectorTime(next.place)
       done = max(done, first + parameters.bus(next.end - next.start))
+      if !parameters.overlapsCommands { armFreeAt = done }
     } else {
       counts.mediaWrites += 1
       operation = .write
     }
-    counts.busyTime += access.end - time
-    armFreeAt = access.end
+    counts.busyTime += armFreeAt - time
     finished.append(ModelCompletion(sequence: next.sequence, time: SimulationTime(nanoseconds: done)))
   }
 
@@ -112,20 +121,20 @@ extension HDDModel {
       inWriteBack = 0
       counts.busyTime += counts.openTime
       counts.openTime = 0
-    case .read(let start): beginStream(start)
+    case .read(let start, let end): beginStream(start, at: end)
     }
     operation = .none
   }
 
-  /// After a read of sectors from `start` to where the arm is.
-  private mutating func beginStream(_ start: UInt64) {
+  /// After a read of sectors from `start` to where the arm is, which ended at `now`.
+  private mutating func beginStream(_ start: UInt64, at now: UInt64) {
     guard parameters.segments > 0 else { return }
     let end = armSector
     guard parameters.readAheadSectors > 0, end < geometry.sectors else { return segments.insert(start, end) }
     let place = geometry.place(of: end)
-    let turned = Int((time + phase) % revolution)
+    let turned = Int((now + phase) % revolution)
     let step = UInt64(wait(from: turned, to: geometry.angle(of: place)))
-    stream = Stream(start: start, from: end, begun: time + step, place: place, limit: end)
+    stream = Stream(start: start, from: end, begun: now + step, place: place, limit: end)
     if extendStream(past: end, from: start), let stream, stream.limit > end { return }
     stream = nil
     segments.insert(start, end)
@@ -146,32 +155,44 @@ extension HDDModel {
     return true
   }
 
-  /// Whether a sector is in the stream's buffer or about to pass.
-  @inline(__always)
-  func continuesStream(_ sector: UInt64) -> Bool {
-    guard let stream else { return false }
-    return stream.start <= sector && sector <= stream.limit
+  /// Nanoseconds until a sector is reached by reading on; nil when that is not the best way to it.
+  ///
+  /// Within a revolution it is: a seek meets a sector when it passes, no earlier.
+  func streamWait(_ sector: UInt64) -> Int? {
+    guard let stream, stream.start <= sector, sector <= stream.limit else { return nil }
+    let begin = passed(sector, in: stream)
+    guard begin > time else { return 0 }
+    return begin - time < revolution ? Int(begin - time) : nil
   }
 
   /// Serves a read from the stream if it is there, or comes without another seek; the arm is free.
+  ///
+  /// If not, the stream has ended.
   mutating func readOn(
     _ sequence: UInt64, _ start: UInt64, _ end: UInt64, _ now: UInt64, _ finished: inout [ModelCompletion]
   ) -> Bool {
-    guard continuesStream(start), let old = stream else { return false }
-    let stopsAt = passed(old.limit, in: old)
-    // A head that has stopped reads no further without another revolution.
-    let isRunning = stopsAt >= now
-    if !isRunning, end > old.limit { return false }
-    if isRunning {
-      guard extendStream(past: end, from: start) else { return false }
+    guard let old = stream, streamWait(start) != nil else {
+      stopStream(at: now)
+      return false
     }
-    guard let current = stream, end <= current.limit else { return false }
-    let cost = parameters.hitOverhead + parameters.bus(end - start)
-    busFreeAt = max(now, busFreeAt) + cost
+    // A head that has stopped reads no further without another revolution.
+    let isRunning = passed(old.limit, in: old) >= now
+    if isRunning {
+      if !extendStream(past: end, from: start) || end > (stream?.limit ?? 0) {
+        stopStream(at: now)
+        return false
+      }
+    } else if end > old.limit {
+      stopStream(at: now)
+      return false
+    }
+    let current = stream ?? old
+    busFreeAt = max(now, busFreeAt) + parameters.hitOverhead + parameters.bus(end - start)
     let last = passed(end, in: current)
     guard last > now else {
       counts.hits += 1
       finished.append(ModelCompletion(sequence: sequence, time: SimulationTime(nanoseconds: busFreeAt)))
+      if !isRunning { resumeStream(current, past: end, from: start, at: now) }
       return true
     }
     counts.streamed += 1
@@ -182,6 +203,25 @@ extension HDDModel {
     let done = max(busFreeAt, last + parameters.bus(1))
     finished.append(ModelCompletion(sequence: sequence, time: SimulationTime(nanoseconds: done)))
     return true
+  }
+
+  /// Lets a head that had filled its segment go on from there, now that some of it has been asked for.
+  private mutating func resumeStream(_ stopped: Stream, past end: UInt64, from start: UInt64, at now: UInt64)
+  {
+    let length = UInt64(parameters.segmentSectors)
+    let ahead = min(UInt64(parameters.readAheadSectors), length - min(end - start, length))
+    guard end + ahead > stopped.limit, stopped.limit > stopped.from else { return }
+    let reached = Int(stopped.limit - stopped.from)
+    guard reached < geometry.remaining(in: stopped.place) else { return }
+    let last = geometry.place(reached - 1, after: stopped.place)
+    (armCylinder, armHead) = (last.cylinder, last.head)
+    armSector = stopped.limit
+    let place = geometry.place(reached, after: stopped.place)
+    let turned = Int((now + phase) % revolution)
+    let wait = UInt64(wait(from: turned, to: geometry.angle(of: place)))
+    stream = Stream(
+      start: stopped.start, from: stopped.limit, begun: now + wait, place: place, limit: stopped.limit)
+    _ = extendStream(past: end, from: start)
   }
 
   /// When the sectors before `sector` have passed; zero for what was read before.

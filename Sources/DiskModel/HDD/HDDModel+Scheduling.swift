@@ -72,10 +72,12 @@ extension HDDModel {
     for index in window.indices {
       let order = window[index].order
       var delay = 0
-      if window[index].isRead, continuesStream(window[index].start) {
+      if window[index].isRead, let wait = streamWait(window[index].start) {
         // It is being read already.
+        delay = wait
       } else {
-        let (prepared, loaded) = delays(window[index].arrival, window[index].overhead, window[index].loaded)
+        let (prepared, loaded) = delays(
+          window[index].arrival, window[index].overhead, window[index].loaded)
         delay =
           prepared
           + Int(
@@ -95,7 +97,7 @@ extension HDDModel {
   /// From the present to the start of a request's seek, and to where its data is there.
   @inline(__always)
   func delays(_ arrival: UInt64, _ overhead: UInt64, _ loaded: UInt64) -> (prepared: Int, loaded: Int) {
-    guard parameters.overlapsOverhead else { return (Int(overhead), Int(loaded)) }
+    guard parameters.overlapsCommands else { return (Int(overhead), Int(loaded)) }
     let waited = Int(time - arrival)
     return (max(0, Int(overhead) - waited), max(0, Int(loaded) - waited))
   }

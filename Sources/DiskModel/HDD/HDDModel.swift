@@ -61,8 +61,8 @@ package struct HDDModel: DiskModel {
   /// What the arm does until `armFreeAt`.
   enum Operation: Sendable {
     case none
-    /// A read of `start` to `armSector`, after which the head may read on.
-    case read(start: UInt64)
+    /// A read of `start` to `armSector`, the last of which passes at `end`; then the head may read on.
+    case read(start: UInt64, end: UInt64)
     case write
     case writeBack
     /// Reading on for a request that continues the stream.

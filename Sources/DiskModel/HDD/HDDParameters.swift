@@ -44,8 +44,8 @@ package struct HDDParameters: Equatable, Sendable {
   package var discardCost: UInt64
   /// Of one sector on the bus, in picoseconds.
   package var busPicoseconds: UInt64
-  /// Whether commands that wait in the queue have their overhead, and send their data, meanwhile.
-  package var overlapsOverhead: Bool
+  /// Whether the overhead and the bus transfer of one command go beside the arm's work for another.
+  package var overlapsCommands: Bool
   package var scheduler: HDDScheduler
   /// How many requests the scheduler chooses from, the oldest ones.
   package var depth: Int
@@ -96,7 +96,7 @@ package struct HDDParameters: Equatable, Sendable {
     // 512 bytes at a rate.
     busPicoseconds =
       try reader.bandwidth("bus").map { scaled(512_000_000_000_000, by: 1, over: $0) } ?? 0
-    overlapsOverhead = try reader.boolean("overlapped_overhead") ?? true
+    overlapsCommands = try reader.boolean("command_overlap") ?? true
 
     scheduler = try reader.word("scheduler") ?? .sptf
     depth = try reader.integer("depth", in: 1...Limits.depth) ?? 32

@@ -17,11 +17,10 @@ extension Preset {
       name: "hdd-10k",
       summary: "Seagate Cheetah 9LP, 9.1 GB, 10,045 rpm, SCSI, write-through",
       source: """
-        as cheetah9lp; assumed: order by positioning time over 32 requests, overheads that overlap with the \
-        request before, age bound
+        as cheetah9lp; assumed: order by positioning time over 32 requests, commands that overlap, age bound
         """,
       parameters: cheetah9LP.merging([
-        "overlapped_overhead": true, "scheduler": "sptf", "depth": 32, "age_bound": "500ms",
+        "command_overlap": true, "scheduler": "sptf", "depth": 32, "age_bound": "500ms",
         "phase": "random",
       ])),
     Preset(
@@ -68,7 +67,7 @@ extension Preset {
     Preset(
       name: "cheetah9lp", summary: "Seagate Cheetah 9LP ST39102LW as DiskSim has it, to compare with it",
       source: """
-        DiskSim 4.0, cheetah9LP: zones, skews, overheads, bus, segments; every second point of its seek curve. \
+        DiskSim 4.0, cheetah9LP: one command at a time, zones, skews, overheads, bus, segments; every second point of its seek curve. \
         Left out: spare sectors and slips within zones
         """,
       parameters: cheetah9LP),
@@ -170,7 +169,7 @@ extension Preset {
     let rest: ParameterTable = [
       "head_switch": "30us", "write_settle": "461us", "read_overhead": "283620ns",
       "write_overhead": "896400ns", "hit_overhead": "66us", "bus": "4876190B/s",
-      "overlapped_overhead": false, "scheduler": "fcfs", "depth": 32, "segments": 3,
+      "command_overlap": false, "scheduler": "fcfs", "depth": 32, "segments": 3,
       "segment_size": 287_232, "read_ahead": 287_232, "phase": "zero",
     ]
     let points: [(Int64, Int64)] = [
@@ -199,7 +198,7 @@ extension Preset {
     ]
     let rest: ParameterTable = [
       "head_switch": "176us", "write_settle": "487us", "read_overhead": "0", "write_overhead": "496730ns",
-      "hit_overhead": "184us", "bus": "5171717B/s", "overlapped_overhead": false, "scheduler": "fcfs",
+      "hit_overhead": "184us", "bus": "5171717B/s", "command_overlap": false, "scheduler": "fcfs",
       "depth": 32, "segments": 10, "segment_size": 191_488, "read_ahead": 181_248, "phase": "zero",
     ]
     let points: [(Int64, Int64)] = [
@@ -232,7 +231,7 @@ extension Preset {
     ]
     let rest: ParameterTable = [
       "head_switch": "100us", "write_settle": "0", "read_overhead": "613070ns", "write_overhead": "815600ns",
-      "hit_overhead": "82us", "bus": "3820895B/s", "overlapped_overhead": false, "scheduler": "fcfs",
+      "hit_overhead": "82us", "bus": "3820895B/s", "command_overlap": false, "scheduler": "fcfs",
       "depth": 32, "segments": 3, "segment_size": 143_872, "read_ahead": 143_872, "phase": "zero",
     ]
     let points: [(Int64, Int64)] = [
