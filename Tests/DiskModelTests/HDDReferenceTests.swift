@@ -57,9 +57,13 @@ struct HDDReference {
     HDDReference(
       name: "cheetah9LP, SPTF, depth 32", drive: "cheetah9lp", changes: ["scheduler": "sptf"], depth: 32,
       expected: [("iops", 197.0, 6), ("mean", 162.3, 6)]),
+    // Our zones are not the drive's; a queue makes more of that than a single request.
+    HDDReference(
+      name: "Maxtor 10K V, SPTF, depth 4", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 4,
+      expected: [("iops", 163.2, 10)]),
     HDDReference(
       name: "Maxtor 10K V, SPTF, depth 32", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 32,
-      expected: [("iops", 265.9, 6)]),
+      expected: [("iops", 265.9, 10)]),
   ]
 
   /// Runs ours, and gives its figures in the order of `expected`.
@@ -90,7 +94,7 @@ struct HDDReference {
 
 @Suite struct HDDReferenceTests {
   @Test func oursIsAsNearToDiskSimAsItMustBe() throws {
-    for reference in HDDReference.diskSim where reference.expected.contains(where: { $0.tolerance < 100 }) {
+    for reference in HDDReference.diskSim {
       let count = reference.depth == 1 && reference.operation == .read ? 6000 : 2500
       for (found, (figure, value, tolerance)) in zip(try reference.measure(count), reference.expected) {
         // Fewer requests than the reference's: their mean alone strays by half a percent.

@@ -30,8 +30,10 @@ struct HDDPlace: Equatable, Sendable {
   var sector: Int
   var cylinder: Int32
   var head: Int32
-  /// Where it begins on its track's circle, in sectors of its zone: sector and skews.
+  /// Where it begins, in sectors of its zone: sector and skews.
   var position: Int
+  /// The same on its track's circle: less than a track has.
+  var offset: Int
 }
 
 /// Zones of tracks in serpentine order, turning at a constant rate.
@@ -118,7 +120,8 @@ struct HDDGeometry: Sendable {
       + along * zone.cylinderSkew
     return HDDPlace(
       zone: index, track: track, sector: sector, cylinder: Int32(truncatingIfNeeded: cylinder),
-      head: Int32(truncatingIfNeeded: head), position: sector + skew)
+      head: Int32(truncatingIfNeeded: head), position: sector + skew,
+      offset: (sector + skew) % zone.sectorsPerTrack)
   }
 
   /// The time at which a position begins to pass, counted from position 0, rounded up to a nanosecond.
@@ -132,7 +135,7 @@ struct HDDGeometry: Sendable {
   @inline(__always)
   func angle(of place: HDDPlace) -> Int {
     let perTrack = zones[place.zone].sectorsPerTrack
-    return roundedUp(place.position % perTrack * revolution, perTrack) % revolution
+    return roundedUp(place.offset * revolution, perTrack)
   }
 
   /// How long `count` sectors from `start` take to pass, track and cylinder steps included; they stay within
@@ -140,7 +143,8 @@ struct HDDGeometry: Sendable {
   func passing(_ count: Int, from start: HDDPlace) -> Int {
     let zone = zones[start.zone]
     if start.sector + count <= zone.sectorsPerTrack {
-      return time(of: start.position + count, in: start.zone) - time(of: start.position, in: start.zone)
+      let end = roundedUp((start.offset + count) * revolution, zone.sectorsPerTrack)
+      return end - roundedUp(start.offset * revolution, zone.sectorsPerTrack)
     }
     // The end is the last sector's: a step after it is not part of this.
     let last = start.sector + count - 1
@@ -161,6 +165,34 @@ struct HDDGeometry: Sendable {
   func remaining(in place: HDDPlace) -> Int {
     let zone = zones[place.zone]
     return (zone.tracks - place.track) * zone.sectorsPerTrack - place.sector
+  }
+}
+
+/// A platter that turns at a constant rate: remainders by its revolution, without dividing.
+struct Turning: Sendable {
+  /// In nanoseconds.
+  let revolution: UInt64
+  /// `2^64 / revolution`, rounded down: a quotient by it is short by two at most.
+  private let inverse: UInt64
+
+  init(revolution: UInt64) {
+    self.revolution = revolution
+    inverse = .max / revolution
+  }
+
+  /// The angle at a time, as a time within a revolution; exact.
+  @inline(__always)
+  func angle(at time: UInt64) -> UInt64 {
+    var rest = time &- time.multipliedFullWidth(by: inverse).high &* revolution
+    while rest >= revolution { rest &-= revolution }
+    return rest
+  }
+
+  /// How long from one angle, which may have turned further, until another one.
+  @inline(__always)
+  func wait(from turned: UInt64, to angle: UInt64) -> UInt64 {
+    let past = self.angle(at: turned &+ revolution &- angle)
+    return past == 0 ? 0 : revolution - past
   }
 }
 

@@ -29,7 +29,7 @@ extension HDDModel {
     count(move, next.place)
     let access = pass(
       next.place, Int(next.end - next.start),
-      from: max(time + UInt64(prepared) + move, time + UInt64(loaded)),
+      from: max(time + prepared + move, time + loaded),
       isRead: next.isRead)
     armSector = next.end
     var done = access.end
@@ -57,8 +57,13 @@ extension HDDModel {
     }
   }
 
+  /// How long until a place passes.
+  private func rotation(to place: HDDPlace, at now: UInt64) -> UInt64 {
+    turning.wait(from: turning.angle(at: now &+ phase), to: UInt64(geometry.angle(of: place)))
+  }
+
   private func sectorTime(_ place: HDDPlace) -> UInt64 {
-    UInt64(roundedUp(Int(revolution), geometry.zones[place.zone].sectorsPerTrack))
+    UInt64(roundedUp(geometry.revolution, geometry.zones[place.zone].sectorsPerTrack))
   }
 
   /// Waits for a place to pass and goes over sectors from there, into further zones if need be; the arm is
@@ -69,8 +74,7 @@ extension HDDModel {
     var (place, left, begin, now) = (place, count, start, start)
     var isFirst = true
     while true {
-      let turned = Int((now + phase) % revolution)
-      let rotation = UInt64(wait(from: turned, to: geometry.angle(of: place)))
+      let rotation = rotation(to: place, at: now)
       counts.rotationTime += rotation
       now += rotation
       if isFirst { begin = now }
@@ -132,8 +136,7 @@ extension HDDModel {
     let end = armSector
     guard parameters.readAheadSectors > 0, end < geometry.sectors else { return segments.insert(start, end) }
     let place = geometry.place(of: end)
-    let turned = Int((now + phase) % revolution)
-    let step = UInt64(wait(from: turned, to: geometry.angle(of: place)))
+    let step = rotation(to: place, at: now)
     stream = Stream(start: start, from: end, begun: now + step, place: place, limit: end)
     if extendStream(past: end, from: start), let stream, stream.limit > end { return }
     stream = nil
@@ -158,11 +161,11 @@ extension HDDModel {
   /// Nanoseconds until a sector is reached by reading on; nil when that is not the best way to it.
   ///
   /// Within a revolution it is: a seek meets a sector when it passes, no earlier.
-  func streamWait(_ sector: UInt64) -> Int? {
+  func streamWait(_ sector: UInt64) -> UInt64? {
     guard let stream, stream.start <= sector, sector <= stream.limit else { return nil }
     let begin = passed(sector, in: stream)
     guard begin > time else { return 0 }
-    return begin - time < revolution ? Int(begin - time) : nil
+    return begin - time < turning.revolution ? begin - time : nil
   }
 
   /// Serves a read from the stream if it is there, or comes without another seek; the arm is free.
@@ -217,8 +220,7 @@ extension HDDModel {
     (armCylinder, armHead) = (last.cylinder, last.head)
     armSector = stopped.limit
     let place = geometry.place(reached, after: stopped.place)
-    let turned = Int((now + phase) % revolution)
-    let wait = UInt64(wait(from: turned, to: geometry.angle(of: place)))
+    let wait = rotation(to: place, at: now)
     stream = Stream(
       start: stopped.start, from: stopped.limit, begun: now + wait, place: place, limit: stopped.limit)
     _ = extendStream(past: end, from: start)
@@ -249,9 +251,8 @@ extension HDDModel {
     let onTrack = min(UInt64(perTrack - stream.place.sector), stream.limit - stream.from)
     if passed(stream.from + onTrack, in: stream) > now {
       // On the first track: the sectors whose end, rounded up, is not later.
-      let position = stream.place.position % perTrack
-      let turned = roundedUp(position * Int(revolution), perTrack) + Int(now - stream.begun)
-      return stream.from + UInt64(turned * perTrack / Int(revolution) - position)
+      let turned = geometry.angle(of: stream.place) + Int(now - stream.begun)
+      return stream.from + UInt64(turned * perTrack / geometry.revolution - stream.place.offset)
     }
     var (low, high) = (stream.from + onTrack, stream.limit)
     while low < high {

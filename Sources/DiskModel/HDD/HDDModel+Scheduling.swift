@@ -67,11 +67,11 @@ extension HDDModel {
   /// The earliest start of the transfer. A seek that alone takes longer than the best so far is not looked
   /// into.
   private func shortestPositioning() -> Int {
-    let turned = Int((time + phase) % revolution)
-    var (best, bestTime, bestOrder) = (0, Int.max, UInt64.max)
+    let turned = turning.angle(at: time &+ phase)
+    var (best, bestTime, bestOrder) = (0, UInt64.max, UInt64.max)
     for index in window.indices {
       let order = window[index].order
-      var delay = 0
+      var delay: UInt64 = 0
       if window[index].isRead, let wait = streamWait(window[index].start) {
         // It is being read already.
         delay = wait
@@ -80,12 +80,11 @@ extension HDDModel {
           window[index].arrival, window[index].overhead, window[index].loaded)
         delay =
           prepared
-          + Int(
-            seek(
-              to: window[index].place.cylinder, head: window[index].place.head, isRead: window[index].isRead))
+          + seek(
+            to: window[index].place.cylinder, head: window[index].place.head, isRead: window[index].isRead)
         if delay > bestTime { continue }
         delay = max(delay, loaded)
-        delay += wait(from: turned + delay, to: Int(window[index].angle))
+        delay += turning.wait(from: turned + delay, to: UInt64(window[index].angle))
       }
       if delay < bestTime || delay == bestTime && order < bestOrder {
         (best, bestTime, bestOrder) = (index, delay, order)
@@ -96,10 +95,10 @@ extension HDDModel {
 
   /// From the present to the start of a request's seek, and to where its data is there.
   @inline(__always)
-  func delays(_ arrival: UInt64, _ overhead: UInt64, _ loaded: UInt64) -> (prepared: Int, loaded: Int) {
-    guard parameters.overlapsCommands else { return (Int(overhead), Int(loaded)) }
-    let waited = Int(time - arrival)
-    return (max(0, Int(overhead) - waited), max(0, Int(loaded) - waited))
+  func delays(_ arrival: UInt64, _ overhead: UInt64, _ loaded: UInt64) -> (prepared: UInt64, loaded: UInt64) {
+    guard parameters.overlapsCommands else { return (overhead, loaded) }
+    let waited = time - arrival
+    return (overhead > waited ? overhead - waited : 0, loaded > waited ? loaded - waited : 0)
   }
 
   /// Nanoseconds from the arm's place to a track, for a read or a write.
@@ -110,29 +109,20 @@ extension HDDModel {
     return isRead || (distance == 0 && head == armHead) ? move : move + parameters.writeSettle
   }
 
-  /// How long until an angle passes, from an angle that may have turned several times.
-  @inline(__always)
-  func wait(from turned: Int, to angle: Int) -> Int {
-    let revolution = Int(revolution)
-    var wait = angle - turned
-    if wait < -revolution || wait >= revolution { wait %= revolution }
-    return wait < 0 ? wait + revolution : wait
-  }
-
   /// The extent to write back next: by the same rule, among the oldest or the nearest.
   mutating func nextDirty() -> DirtyExtents.Cursor {
-    let turned = Int((time + phase) % revolution)
+    let turned = turning.angle(at: time &+ phase)
     if parameters.writeBackWindow > 0 {
       dirty.oldest(parameters.writeBackWindow, into: &candidates)
     } else {
       nearestDirty()
     }
-    var (best, bestTime) = (candidates[0], Int.max)
+    var (best, bestTime) = (candidates[0], UInt64.max)
     for cursor in candidates {
       let extent = dirty[cursor]
-      let delay = Int(seek(to: extent.cylinder, head: extent.head, isRead: false))
+      let delay = seek(to: extent.cylinder, head: extent.head, isRead: false)
       if delay >= bestTime { continue }
-      let total = delay + wait(from: turned + delay, to: Int(extent.angle))
+      let total = delay + turning.wait(from: turned + delay, to: UInt64(extent.angle))
       if total < bestTime { (best, bestTime) = (cursor, total) }
     }
     return best

@@ -21,7 +21,7 @@ package struct HDDModel: DiskModel {
   private let firstSector: UInt64
   /// The platter's angle at time zero, as a time within a revolution.
   let phase: UInt64
-  let revolution: UInt64
+  let turning: Turning
 
   // The arm.
   /// When `operation` ends.
@@ -116,7 +116,7 @@ package struct HDDModel: DiskModel {
     geometry = layout.geometry
     seeks = layout.seeks
     firstSector = layout.firstSector
-    revolution = parameters.revolution
+    turning = Turning(revolution: parameters.revolution)
     var stream = context.stream("phase")
     phase = parameters.isPhaseRandom ? stream.next(upperBound: parameters.revolution) : 0
     segments = SegmentCache(capacity: parameters.segments, length: parameters.segmentSectors)
