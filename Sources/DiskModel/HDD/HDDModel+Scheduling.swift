@@ -5,25 +5,26 @@ extension HDDModel {
   mutating func takeNext() -> Pending {
     let index = window.count == 1 ? 0 : nextIndex()
     let next = window[index]
-    window.swapAt(index, window.count - 1)
-    window.removeLast()
-    if let waiting = overflow.popFirst() { window.append(waiting) }
+    if let waiting = overflow.popFirst() {
+      window[index] = waiting
+    } else {
+      let last = window.removeLast()
+      if index < window.count { window[index] = last }
+    }
     return next
   }
 
   private mutating func nextIndex() -> Int {
-    let oldest = self.oldest()
-    if parameters.ageBound > 0, time - window[oldest].arrival >= parameters.ageBound {
-      let chosen = choice(oldest)
-      if chosen != oldest { counts.aged += 1 }
-      return oldest
-    }
-    return choice(oldest)
+    guard parameters.ageBound > 0 else { return choice() }
+    let oldest = oldest()
+    guard time - window[oldest].arrival >= parameters.ageBound else { return choice() }
+    if choice() != oldest { counts.aged += 1 }
+    return oldest
   }
 
-  private func choice(_ oldest: Int) -> Int {
+  private func choice() -> Int {
     switch parameters.scheduler {
-    case .fcfs: oldest
+    case .fcfs: oldest()
     case .clook: nextUpwards()
     case .sstf: shortestSeek()
     case .sptf: shortestPositioning()
