@@ -107,8 +107,8 @@ import Testing
           available = tracks[at].sectors
         }
         turned += left
-        let from = geometry.time(of: start.position, in: start.zone)
-        let to = geometry.time(of: start.position + turned, in: start.zone)
+        let from = geometry.passage(of: start.position, in: start.zone)
+        let to = geometry.passage(of: start.position + turned, in: start.zone)
         #expect(geometry.passing(count, from: start) == to - from)
         // No more than a nanosecond from the quotient.
         let exact = turned * geometry.revolution / track.sectors
@@ -116,6 +116,19 @@ import Testing
         let last = geometry.place(count - 1, after: start)
         #expect(last == geometry.place(of: UInt64(track.first + sector + count - 1)))
       }
+    }
+  }
+
+  @Test func anAngleIsTheRemainderOfTime() {
+    var random = RandomStream(seed: 2, name: "angles")
+    for _ in 0..<20_000 {
+      let revolution = UInt64.random(in: 600_000...100_000_000, using: &random)
+      let turning = Turning(revolution: revolution)
+      let time = random.next() >> random.below(64)
+      #expect(turning.angle(at: time) == time % revolution)
+      let (from, to) = (random.below(20 * revolution), random.below(revolution))
+      let wait = turning.wait(from: from, to: to)
+      #expect(wait < revolution && (from + wait) % revolution == to)
     }
   }
 
@@ -134,7 +147,7 @@ import Testing
       guard size > 1 << 20 else { continue }
       #expect(model.geometry.cylinders >= 100)
       // From edge to edge as on the full drive: 6,961 cylinders.
-      let full = model.parameters.seek.time(6961, cylinders: 6962)
+      let full = model.parameters.seek.travel(6961, cylinders: 6962)
       let edge = model.seeks[model.geometry.cylinders - 1]
       #expect(edge >= full && edge - full < full / 50, "\(size)")
       #expect(model.seeks[1] == 831_000)

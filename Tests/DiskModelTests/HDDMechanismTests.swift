@@ -4,7 +4,7 @@ import Simulation
 import Testing
 
 @Suite struct HDDMechanismTests {
-  /// `smallDrive` once more, in the plainest way: 40 cylinders, 3 surfaces, 64 sectors of 100 us; skews 2 and 5.
+  /// `smallDrive` once more, in the plainest way: 3 surfaces, 64 sectors of 100 us; skews 2 and 5.
   private struct Plain {
     var cylinder = 0
     var head = 0

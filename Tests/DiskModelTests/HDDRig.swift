@@ -33,7 +33,7 @@ extension HDDModel {
   func counter(_ name: String) -> UInt64 { counters.first { $0.name == name }?.value ?? 0 }
 }
 
-/// A drive of 40 cylinders, 3 surfaces and 64 sectors a track (3.75 MiB) without cache or overhead: a revolution
+/// A drive of 40 cylinders, 3 surfaces and 64 sectors a track (3.75 MiB) without cache or overhead: a turn
 /// takes 6.4 ms, a sector 100 us, a seek 500 us and 10 us for each further cylinder.
 func smallDrive(_ changes: ParameterTable = [:]) throws -> HDDModel {
   let table: ParameterTable = [

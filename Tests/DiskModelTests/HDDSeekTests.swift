@@ -25,7 +25,7 @@ import Testing
       (0, 0), (1, 3_640_000), (4, 4_040_000), (100, 7_240_000), (361, 10_840_000), (383, 11_064_000),
       (400, 11_200_000), (1961, 23_688_000),
     ] as [(UInt64, UInt64)] {
-      let time = curve.time(distance, cylinders: 1962)
+      let time = curve.travel(distance, cylinders: 1962)
       #expect(time <= expected && expected - time <= 1, "\(distance): \(time)")
     }
     #expect(curve.isSound)
@@ -40,7 +40,7 @@ import Testing
       }
       let cylinders = UInt64(model.parameters.cylinders)
       for (distance, time) in zip(distances, times) {
-        #expect(model.parameters.seek.time(distance, cylinders: cylinders) == time)
+        #expect(model.parameters.seek.travel(distance, cylinders: cylinders) == time)
         let found = model.seeks[Int(distance)]
         // Drives of more than 16,384 cylinders sample their curve.
         #expect(distance < 1 << 14 ? found == time : found.distance(to: time).magnitude < 20_000)
@@ -49,10 +49,12 @@ import Testing
     }
     let table = SeekCurve.table(distances: [2, 4, 8], times: [100, 200, 400])
     #expect(
-      (0...10).map { table.time($0, cylinders: 11) } == [0, 100, 100, 150, 200, 250, 300, 350, 400, 450, 500])
+      (0...10).map { table.travel($0, cylinders: 11) } == [
+        0, 100, 100, 150, 200, 250, 300, 350, 400, 450, 500,
+      ])
     // It may fall a little, and never below zero.
     let falling = SeekCurve.table(distances: [1, 3], times: [100, 20])
-    #expect((1...5).map { falling.time($0, cylinders: 6) } == [100, 60, 20, 0, 0])
+    #expect((1...5).map { falling.travel($0, cylinders: 6) } == [100, 60, 20, 0, 0])
   }
 
   /// What a seek takes between two cylinders by chance, to a ten-thousandth.
@@ -60,7 +62,7 @@ import Testing
     var (sum, guess) = (0.0, UInt64(0))
     for distance in 1..<cylinders {
       sum +=
-        2 * Double(cylinders - distance) * Double(curve.time(distance, cylinders: cylinders, guess: &guess))
+        2 * Double(cylinders - distance) * Double(curve.travel(distance, cylinders: cylinders, guess: &guess))
     }
     return sum / Double(cylinders) / Double(cylinders)
   }
@@ -68,11 +70,11 @@ import Testing
   @Test func fitsHaveTheAverageThatTheyAreMadeOf() {
     let lee = SeekCurve.lee(minimum: 200_000, average: 3_500_000, full: 7_000_000)
     #expect(abs(mean(lee, cylinders: 20_000) / 3_500_000 - 1) < 0.001)
-    #expect(lee.time(1, cylinders: 20_000) == 200_000)
-    #expect((6_999_998...7_000_000).contains(lee.time(19_999, cylinders: 20_000)))
+    #expect(lee.travel(1, cylinders: 20_000) == 200_000)
+    #expect((6_999_998...7_000_000).contains(lee.travel(19_999, cylinders: 20_000)))
     let root = SeekCurve.root(minimum: 600_000, average: 8_000_000)
     #expect(abs(mean(root, cylinders: 20_000) / 8_000_000 - 1) < 0.001)
-    #expect(root.time(19_999, cylinders: 20_000) == 600_000 + 7_400_000 * 15 / 8)
+    #expect(root.travel(19_999, cylinders: 20_000) == 600_000 + 7_400_000 * 15 / 8)
   }
 
   @Test func curvesRiseAndBend() throws {
@@ -89,7 +91,7 @@ import Testing
       ]
       for curve in curves where curve.isSound {
         let cylinders = pick(2...900)
-        let times = (0..<cylinders).map { curve.time($0, cylinders: cylinders) }
+        let times = (0..<cylinders).map { curve.travel($0, cylinders: cylinders) }
         #expect(times[0] == 0)
         for distance in 2..<max(2, times.count) {
           // Two pieces meet to a thirty-second; roundings are a few nanoseconds.
@@ -118,11 +120,11 @@ import Testing
       let cylinders = 80_512
       var guess: UInt64 = 0
       let table = SeekTable(count: cylinders) {
-        curve.time($0, cylinders: UInt64(cylinders), guess: &guess)
+        curve.travel($0, cylinders: UInt64(cylinders), guess: &guess)
       }
       var distance = 1
       while distance < cylinders {
-        let exact = curve.time(UInt64(distance), cylinders: UInt64(cylinders))
+        let exact = curve.travel(UInt64(distance), cylinders: UInt64(cylinders))
         let difference = table[distance].distance(to: exact).magnitude
         // Only where two pieces meet it is more.
         let isAtKnee = (53_900...54_100).contains(distance)

@@ -126,7 +126,7 @@ struct HDDGeometry: Sendable {
 
   /// The time at which a position begins to pass, counted from position 0, rounded up to a nanosecond.
   @inline(__always)
-  func time(of position: Int, in zone: Int) -> Int {
+  func passage(of position: Int, in zone: Int) -> Int {
     let (turns, rest) = position.quotientAndRemainder(dividingBy: zones[zone].sectorsPerTrack)
     return turns * revolution + roundedUp(rest * revolution, zones[zone].sectorsPerTrack)
   }
@@ -151,7 +151,7 @@ struct HDDGeometry: Sendable {
     let (tracks, sector) = last.quotientAndRemainder(dividingBy: zone.sectorsPerTrack)
     let end = place(zone: start.zone, track: start.track + tracks, sector: sector)
     let turned = tracks * zone.sectorsPerTrack + end.position + 1
-    return time(of: turned, in: start.zone) - time(of: start.position, in: start.zone)
+    return passage(of: turned, in: start.zone) - passage(of: start.position, in: start.zone)
   }
 
   /// The place `count` sectors on, in the same zone.

@@ -28,7 +28,7 @@ struct HDDLayout: Sendable {
     let stroke = UInt64(parameters.cylinders)
     let curve = parameters.seek
     let back = Self.distanceBack(parameters)
-    let takesBack = Int(curve.time(UInt64(back), cylinders: stroke) + parameters.writeSettle)
+    let takesBack = Int(curve.travel(UInt64(back), cylinders: stroke) + parameters.writeSettle)
     let revolution = Int(parameters.revolution)
     let groupSkew = { (perTrack: Int) in roundedUp(takesBack * perTrack, revolution) }
 
@@ -37,7 +37,7 @@ struct HDDLayout: Sendable {
         parameters.zones, surfaces: parameters.surfaces, run: parameters.runCylinders,
         revolution: revolution, groupSkew: groupSkew)
       var guess: UInt64 = 0
-      seeks = SeekTable(count: geometry.cylinders) { curve.time($0, cylinders: stroke, guess: &guess) }
+      seeks = SeekTable(count: geometry.cylinders) { curve.travel($0, cylinders: stroke, guess: &guess) }
       firstSector = parameters.placement == .offset ? parameters.offset : 0
       description =
         wanted == capacity
@@ -54,7 +54,7 @@ struct HDDLayout: Sendable {
     var guess: UInt64 = 0
     seeks = SeekTable(count: geometry.cylinders) { distance in
       let full = distance <= 1 ? distance : 1 + scaled(distance - 1, by: far, over: farScaled)
-      return curve.time(full, cylinders: stroke, guess: &guess)
+      return curve.travel(full, cylinders: stroke, guess: &guess)
     }
     description =
       "scaled to \(geometry.cylinders) of \(stroke) cylinders and \(surfaces) of "

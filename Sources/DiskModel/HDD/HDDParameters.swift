@@ -15,7 +15,8 @@ package enum HDDScheduler: String, CaseIterable, Sendable {
 
 /// Where a disk that is smaller than the drive lies on it.
 package enum HDDPlacement: String, CaseIterable, Sendable {
-  /// On a drive with fewer cylinders (and, for small disks, surfaces), whose arm takes as long from edge to edge.
+  /// On a drive with fewer cylinders (and, for small disks, surfaces), whose arm takes as long from edge to
+  /// edge.
   case scaled
   /// `offset` bytes into the drive.
   case offset
@@ -83,16 +84,16 @@ package struct HDDParameters: Equatable, Sendable {
     revolution = UInt64(60_000_000_000 / rpm)
     surfaces = try reader.required("surfaces", reader.integer("surfaces", in: 1...Limits.surfaces))
     runCylinders = try reader.integer("run_cylinders", in: 1...65_536) ?? 1
-    headSwitch = try Self.time("head_switch", in: reader) ?? 0
-    writeSettle = try Self.time("write_settle", in: reader) ?? 0
+    headSwitch = try Self.duration("head_switch", in: reader) ?? 0
+    writeSettle = try Self.duration("write_settle", in: reader) ?? 0
     seek = try SeekCurve(reader)
 
-    readOverhead = try Self.time("read_overhead", in: reader) ?? 0
-    writeOverhead = try Self.time("write_overhead", in: reader) ?? readOverhead
-    hitOverhead = try Self.time("hit_overhead", in: reader) ?? readOverhead
-    flushOverhead = try Self.time("flush_overhead", in: reader) ?? hitOverhead
-    discardOverhead = try Self.time("discard_overhead", in: reader) ?? hitOverhead
-    discardCost = try Self.time("discard_per_4mib", in: reader) ?? 1_000
+    readOverhead = try Self.duration("read_overhead", in: reader) ?? 0
+    writeOverhead = try Self.duration("write_overhead", in: reader) ?? readOverhead
+    hitOverhead = try Self.duration("hit_overhead", in: reader) ?? readOverhead
+    flushOverhead = try Self.duration("flush_overhead", in: reader) ?? hitOverhead
+    discardOverhead = try Self.duration("discard_overhead", in: reader) ?? hitOverhead
+    discardCost = try Self.duration("discard_per_4mib", in: reader) ?? 1_000
     // 512 bytes at a rate.
     busPicoseconds =
       try reader.bandwidth("bus").map { scaled(512_000_000_000_000, by: 1, over: $0) } ?? 0
@@ -128,7 +129,7 @@ package struct HDDParameters: Equatable, Sendable {
 
   private enum Phase: String, CaseIterable { case random, zero }
 
-  private static func time(_ key: String, in reader: ParameterReader) throws(DiskModelError) -> UInt64? {
+  private static func duration(_ key: String, in reader: ParameterReader) throws(DiskModelError) -> UInt64? {
     try reader.duration(key, in: .zero...Limits.second)?.nanoseconds
   }
 
@@ -153,12 +154,12 @@ package struct HDDParameters: Equatable, Sendable {
     guard cylinders <= Limits.cylinders else {
       throw reader.error("all zones have \(cylinders) cylinders, more than \(Limits.cylinders)", key: "zone")
     }
-    let step = seek.time(1, cylinders: UInt64(cylinders)) + writeSettle
+    let step = seek.travel(1, cylinders: UInt64(cylinders)) + writeSettle
     let change = headSwitch + writeSettle
     guard max(step, change) < revolution else {
       throw reader.error(
-        "a seek of one cylinder or a head switch takes \(max(step, change)) ns with 'write_settle', more than "
-          + "a revolution of \(revolution) ns",
+        "a seek of one cylinder or a head switch takes \(max(step, change)) ns with 'write_settle', "
+          + "more than a revolution of \(revolution) ns",
         key: step > change ? "seek" : "head_switch")
     }
     for (index, table) in tables.enumerated() {
@@ -209,7 +210,7 @@ extension SeekCurve {
 
   /// Reads `seek` and the keys of its form.
   init(_ reader: ParameterReader) throws(DiskModelError) {
-    func time(_ key: String) throws(DiskModelError) -> UInt64 {
+    func duration(_ key: String) throws(DiskModelError) -> UInt64 {
       try reader.required(key, reader.duration(key, in: .zero...HDDParameters.Limits.second)).nanoseconds
     }
     switch try reader.required("seek", reader.word("seek", Form.self)) {
@@ -219,21 +220,23 @@ extension SeekCurve {
         knee: UInt64(
           try reader.required(
             "seek_knee", reader.integer("seek_knee", in: 1...HDDParameters.Limits.cylinders))),
-        base: try time("seek_base"), root: try time("seek_root"), farBase: try time("seek_far_base"),
-        slope: try time("seek_per_1000"))
+        base: try duration("seek_base"), root: try duration("seek_root"),
+        farBase: try duration("seek_far_base"),
+        slope: try duration("seek_per_1000"))
       guard isSound else {
         throw reader.error(
           "the seek curve falls at 'seek_knee': the two pieces do not meet", key: "seek_knee")
       }
     case .lee:
       self = .lee(
-        minimum: try time("seek_minimum"), average: try time("seek_average"), full: try time("seek_full"))
+        minimum: try duration("seek_minimum"), average: try duration("seek_average"),
+        full: try duration("seek_full"))
       guard isSound else {
         throw reader.error(
           "no rising curve has this 'seek_minimum', 'seek_average' and 'seek_full'", key: "seek_average")
       }
     case .root:
-      self = .root(minimum: try time("seek_minimum"), average: try time("seek_average"))
+      self = .root(minimum: try duration("seek_minimum"), average: try duration("seek_average"))
       guard isSound else {
         throw reader.error("'seek_average' is less than 'seek_minimum'", key: "seek_average")
       }

@@ -1,6 +1,7 @@
 // How long the arm takes for a distance, in integers.
 
-/// A seek curve: measured, or fitted. Distances in cylinders, times in nanoseconds; a distance of 0 takes none.
+/// A seek curve: measured, or fitted. Distances in cylinders, times in nanoseconds; no distance takes
+/// none.
 package enum SeekCurve: Equatable, Sendable {
   /// Measured points in order of distance, linear between them and beyond the last.
   case table(distances: [UInt64], times: [UInt64])
@@ -14,7 +15,7 @@ package enum SeekCurve: Equatable, Sendable {
   case root(minimum: UInt64, average: UInt64)
 
   /// The time for `distance` of a drive with `cylinders`; `guess` speeds up roots, and is kept for the next.
-  func time(_ distance: UInt64, cylinders: UInt64, guess: inout UInt64) -> UInt64 {
+  func travel(_ distance: UInt64, cylinders: UInt64, guess: inout UInt64) -> UInt64 {
     guard distance > 0 else { return 0 }
     let longest = max(1, cylinders - 1)
     switch self {
@@ -41,9 +42,9 @@ package enum SeekCurve: Equatable, Sendable {
   }
 
   /// One time, without a neighbour's root.
-  package func time(_ distance: UInt64, cylinders: UInt64) -> UInt64 {
+  package func travel(_ distance: UInt64, cylinders: UInt64) -> UInt64 {
     var guess: UInt64 = 0
-    return time(distance, cylinders: cylinders, guess: &guess)
+    return travel(distance, cylinders: cylinders, guess: &guess)
   }
 
   /// Whether a fitted curve rises everywhere; measured ones are taken as they are.
@@ -118,20 +119,20 @@ struct SeekTable: Sendable {
   private var exact: [UInt32] = []
   private var octaves: [UInt32] = []
 
-  /// - Parameter time: called with rising distances below `count`.
-  init(count: Int, time: (UInt64) -> UInt64) {
+  /// - Parameter travel: called with rising distances below `count`.
+  init(count: Int, travel: (UInt64) -> UInt64) {
     let limit = min(count, 1 << Self.exactBits)
     exact.reserveCapacity(limit)
-    for distance in 0..<limit { exact.append(Self.entry(time(UInt64(distance)))) }
+    for distance in 0..<limit { exact.append(Self.entry(travel(UInt64(distance)))) }
     var octave = Self.exactBits
     while count > 1 << octave {
       let step = octave - Self.octaveBits
       for sample in 0..<(1 << Self.octaveBits) {
-        octaves.append(Self.entry(time(UInt64(1 << octave + sample << step))))
+        octaves.append(Self.entry(travel(UInt64(1 << octave + sample << step))))
       }
       octave += 1
     }
-    if !octaves.isEmpty { octaves.append(Self.entry(time(UInt64(1 << octave)))) }
+    if !octaves.isEmpty { octaves.append(Self.entry(travel(UInt64(1 << octave)))) }
   }
 
   private static func entry(_ time: UInt64) -> UInt32 { UInt32(clamping: time) }

@@ -8,9 +8,9 @@ extension Preset {
       summary: "Maxtor Atlas 10K V, 300 GB, 10,001 rpm, SCSI, write-through",
       source: """
         parameters of the Western Digital fork of DiskSim 4.0 (maxtor300g: seek curve measured, every fourth \
-        point kept; head switch, overheads, bus, skew of 0.24 revolutions, runs of 32 cylinders). Assumed: 16 \
-        zones of equal width, whose mean is the drive's (the layout has 77 kinds of tracks), 64 segments of \
-        256 KiB, write settle 0, order by positioning time over 32 requests, age bound
+        point kept; head switch, overheads, bus, skew of 0.24 revolutions, runs of 32 cylinders). Assumed: \
+        16 zones of equal width, whose mean is the drive's (the layout has 77 kinds of tracks), 64 segments \
+        of 256 KiB, write settle 0, order by positioning time over 32 requests, age bound
         """,
       parameters: atlas10kV),
     Preset(
@@ -51,9 +51,9 @@ extension Preset {
       name: "hdd-7200-consumer",
       summary: "Seagate BarraCuda ST2000DM006, 2 TB, 7,200 rpm, SATA, volatile write cache",
       source: """
-        the fit of ublk-disksim to a real drive (barracuda-2t): seek 1.0 and 13.0 ms by a root, 150 MB/s flat \
-        (here with skews), overhead 30 us, bus 600 MB/s, 1 MiB of write cache, which writes back among its 8 \
-        oldest extents, order over 4 requests, age bound 500 ms. Assumed: 4 surfaces, head switch, runs of \
+        the fit of ublk-disksim to a real drive (barracuda-2t): seek 1.0 and 13.0 ms by a root, 150 MB/s \
+        flat (here with skews), overhead 30 us, bus 600 MB/s, 1 MiB of write cache, which writes back \
+        among its 8 oldest extents, order over 4 requests, age bound 500 ms. Assumed: 4 surfaces, head switch, runs of \
         128 cylinders, segments
         """,
       parameters: [
@@ -67,8 +67,8 @@ extension Preset {
     Preset(
       name: "cheetah9lp", summary: "Seagate Cheetah 9LP ST39102LW as DiskSim has it, to compare with it",
       source: """
-        DiskSim 4.0, cheetah9LP: one command at a time, zones, skews, overheads, bus, segments; every second point of its seek curve. \
-        Left out: spare sectors and slips within zones
+        DiskSim 4.0, cheetah9LP: one command at a time, zones, skews, overheads, bus, segments; every \
+        second point of its seek curve. Left out: spare sectors and slips within zones
         """,
       parameters: cheetah9LP),
     Preset(
@@ -82,8 +82,8 @@ extension Preset {
     Preset(
       name: "barracuda", summary: "Seagate Barracuda ST32171W as DiskSim has it, to compare with it",
       source: """
-        DiskSim 4.0, barracuda: zones, skews, overheads, bus, segments; half of the points of its seek curve. \
-        Left out: spare sectors and slips
+        DiskSim 4.0, barracuda: zones, skews, overheads, bus, segments; half of the points of its seek \
+        curve. Left out: spare sectors and slips
         """,
       parameters: barracuda),
   ]
