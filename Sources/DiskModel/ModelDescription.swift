@@ -15,6 +15,7 @@ package struct ModelDescription: Sendable {
     ZeroParameters.self,
     AffineParameters.self,
     DistributionParameters.self,
+    HDDParameters.self,
     CloudVolumeParameters.self,
   ]
 

@@ -22,5 +22,6 @@ package struct Preset: Sendable {
   package static let all: [Preset] = [
     affine,
     cloud,
+    hdd,
   ].flatMap { $0 }
 }
