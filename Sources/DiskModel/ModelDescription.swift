@@ -64,13 +64,14 @@ package struct ModelDescription: Sendable {
       try reader.finish()
       return nil
     case "affine": return try AffineModel(reader)
+    case SSDParameters.kind: return try SSDModel(SSDParameters(reader), for: context)
     default:
       throw reader.error(
         "'kind' is \"\(kind)\", not one of \(Self.kinds.joined(separator: ", "))", key: "kind")
     }
   }
 
-  private static let kinds = ["zero", "affine"]
+  private static let kinds = ["zero", "affine", SSDParameters.kind]
 
   private static func unknown(_ name: String) -> DiskModelError {
     let names = ["zero", "affine"] + Preset.all.map(\.name)

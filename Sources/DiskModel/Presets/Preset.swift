@@ -19,5 +19,7 @@ package struct Preset: Sendable {
   }
 
   /// All of them, by kind.
-  package static let all: [Preset] = []
+  package static let all: [Preset] = [
+    ssd
+  ].flatMap { $0 }
 }
