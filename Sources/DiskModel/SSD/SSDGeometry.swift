@@ -67,7 +67,8 @@ struct SSDGeometry: Sendable {
     let target = max(1, units / parameters.lines)
     let largest = max(1, perPartition * spare / (100_000 * stripe * spareLines))
     var best = (waste: Int.max, block: 1)
-    for block in stride(from: min(target, largest), through: max(1, min(target, largest) * 3 / 4), by: -1) {
+    let most = min(target, largest)
+    for block in stride(from: most, through: most - most / 4, by: -1) {
       let waste = (block - units % block) % block
       if waste < best.waste { best = (waste, block) }
       if waste == 0 { break }

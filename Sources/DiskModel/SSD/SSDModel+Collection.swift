@@ -1,83 +1,91 @@
 // Garbage collection: lines with few valid pages are emptied and erased, while the host goes on.
 
 extension SSDModel {
-  /// Gives the host's stream an erased line; there is one. Few are left: collection begins.
-  mutating func openLine(_ partition: Int, _ now: UInt64) {
-    partitions[partition].user.line = partitions[partition].free.removeFirst()
-    partitions[partition].user.position = 0
-    if !partitions[partition].isCollecting, partitions[partition].freeCount <= parameters.freeLines {
+  /// Gives the host's stream an erased line, if collection does not need it. Few are left: that begins.
+  mutating func openLine(_ partition: Int, _ now: UInt64) -> Bool {
+    // One more victim can always be emptied, or nothing would ever become free.
+    let free = partitions[partition].free.count
+    let needed = Int(partitions[partition].pagesToMove) + geometry.linePages
+    guard free > 0, (free - 1) * geometry.linePages + room(in: partitions[partition].collected) >= needed else {
+      return false
+    }
+    partitions[partition].user = WriteStream(line: partitions[partition].free.removeFirst())
+    if !partitions[partition].isCollecting, free - 1 <= parameters.freeLines {
       partitions[partition].isCollecting = true
       // The line just opened, but for what closing its units may lose.
       partitions[partition].credits = geometry.linePages - geometry.unitPages
       collect(partition, now)
     }
+    return true
+  }
+
+  /// Pages that a stream's line has left.
+  private func room(in stream: WriteStream) -> Int {
+    stream.line == noIndex ? 0 : geometry.linePages - Int(stream.position)
   }
 
   /// Begins to empty the line with the fewest valid pages, unless enough lines are free or will be.
   mutating func collect(_ partition: Int, _ now: UInt64) {
     while partitions[partition].isCollecting, partitions[partition].victim == noIndex {
-      keepSpare(partition)
-      let free = partitions[partition].freeCount
+      let free = partitions[partition].free.count
       if free > parameters.freeLines {
         partitions[partition].isCollecting = false
         return
       }
-      guard free + partitions[partition].erasing <= parameters.freeLines,
+      guard free + partitions[partition].emptying <= parameters.freeLines,
         let line = partitions[partition].victims.minimum
       else { return }
+      // All of its pages have a place for certain: emptying a line never stops half way.
       let pages = valid[Int(line)]
-      guard pages < UInt32(geometry.linePages), hasRoom(partition, for: pages) else { return }
+      let room = free * geometry.linePages + room(in: partitions[partition].collected)
+      guard pages < UInt32(geometry.linePages), Int(partitions[partition].pagesToMove + pages) <= room else {
+        return
+      }
       _ = partitions[partition].victims.removeMinimum(valid: valid)
       partitions[partition].victim = line
       partitions[partition].cursor = 0
-      partitions[partition].victimPages = pages
-      partitions[partition].moved = 0
-      partitions[partition].granted = 0
+      partitions[partition].emptying += 1
+      partitions[partition].pagesToMove += pages
+      readsLeft[Int(line)] = 1
       readStripes(partition, now)
     }
   }
 
-  /// An erased line is put aside for collection, before the host may have it.
-  mutating func keepSpare(_ partition: Int) {
-    if partitions[partition].spare == noIndex, partitions[partition].free.count > 0 {
-      partitions[partition].spare = partitions[partition].free.removeFirst()
-    }
-  }
-
-  /// Whether a victim's pages have a place for certain: emptying a line never stops half way.
-  private func hasRoom(_ partition: Int, for pages: UInt32) -> Bool {
-    let line = UInt32(geometry.linePages)
-    let stream = partitions[partition].collected
-    let open = stream.line == noIndex ? 0 : line - stream.position
-    return open + (partitions[partition].spare == noIndex ? 0 : line) >= pages
-  }
-
-  /// Reads the victim's stripes with valid pages, two for each die at a time.
+  /// Reads the victim's stripes with valid pages, a few for each die at a time.
   private mutating func readStripes(_ partition: Int, _ now: UInt64) {
+    let line = partitions[partition].victim
+    guard line != noIndex else { return }
     let stripes = UInt32(geometry.linePages / geometry.stripePages)
-    let base = partitions[partition].victim * stripes
-    while partitions[partition].cursor < stripes,
-      partitions[partition].readsInFlight < 2 * geometry.diesPerPartition
-    {
+    let base = line * stripes
+    while partitions[partition].readsInFlight < Self.readsPerDie * geometry.diesPerPartition {
+      guard partitions[partition].cursor < stripes else {
+        partitions[partition].victim = noIndex
+        stripeEnded(line, partition, now)
+        return
+      }
       let stripe = base + partitions[partition].cursor
       partitions[partition].cursor += 1
       let first = stripe * UInt32(geometry.stripePages)
       var pages: UInt32 = 0
       for page in first..<(first + UInt32(geometry.stripePages)) where isValid(page) { pages += 1 }
-      guard pages > 0 else { continue }
+      guard pages > 0 else {
+        partitions[partition].credits += geometry.stripePages
+        continue
+      }
       let (_, die, type) = geometry.place(first)
-      let times = pages == 1 ? parameters.smallReadTimes : parameters.readTimes
+      let time = pages == 1 ? parameters.smallReadTimes[type] : parameters.readTimes[type]
       counts.collectionReads += 1
       partitions[partition].readsInFlight += 1
+      readsLeft[Int(line)] += 1
       let operation = FlashOperation(
-        kind: .collectionRead, die: UInt32(die), duration: times[type],
+        kind: .collectionRead, die: UInt32(die), duration: time,
         channelBytes: pages * UInt32(SSDParameters.pageSize), target: stripe)
       enqueue(operations.insert(operation), isHostRead: false, now)
     }
-    if partitions[partition].cursor == stripes, partitions[partition].readsInFlight == 0 {
-      eraseVictim(partition, now)
-    }
   }
+
+  /// Reads of one victim's stripes that wait for a die or are at work, for each die.
+  private static let readsPerDie = 2
 
   /// Whether a flash page is what its logical page's map entry says.
   @inline(__always) func isValid(_ page: UInt32) -> Bool {
@@ -85,18 +93,40 @@ extension SSDModel {
     return logical != noIndex && map[logical] == page
   }
 
-  /// A stripe of a victim has been read: its valid pages move.
+  /// A stripe of a victim has been read: its valid pages move, and the host may write as many as it gained.
   mutating func stripeCollected(_ stripe: UInt32, _ now: UInt64) {
     let first = stripe * UInt32(geometry.stripePages)
     let partition = partition(of: first)
+    let line = geometry.byLine.quotient(first)
+    var moved = 0
     for page in first..<(first + UInt32(geometry.stripePages)) where isValid(page) {
       move(page, partition, now)
+      moved += 1
     }
+    partitions[partition].credits += geometry.stripePages - moved
     partitions[partition].readsInFlight -= 1
-    grant(partition)
+    stripeEnded(line, partition, now)
     readStripes(partition, now)
+    collect(partition, now)
     placeWaiting(partition, now)
     admit(now)
+  }
+
+  /// The last stripe of a victim has been dealt with: its blocks are erased.
+  ///
+  /// It counts as free at once: whatever is programmed there comes to each die after the erase.
+  private mutating func stripeEnded(_ line: UInt32, _ partition: Int, _ now: UInt64) {
+    readsLeft[Int(line)] -= 1
+    guard readsLeft[Int(line)] == 0 else { return }
+    partitions[partition].emptying -= 1
+    partitions[partition].free.append(line)
+    counts.erases += UInt64(geometry.diesPerPartition)
+    for die in 0..<geometry.diesPerPartition {
+      let operation = FlashOperation(
+        kind: .erase, die: UInt32(partition * geometry.diesPerPartition + die),
+        duration: parameters.eraseTime, target: line)
+      enqueue(operations.insert(operation), isHostRead: false, now)
+    }
   }
 
   func partition(of page: UInt32) -> Int {
@@ -104,6 +134,7 @@ extension SSDModel {
   }
 
   private mutating func move(_ page: UInt32, _ partition: Int, _ now: UInt64) {
+    partitions[partition].pagesToMove -= 1
     let (line, position) = moveInMap(page, partition)
     if partitions[partition].collected.unit == noIndex {
       partitions[partition].collected.unit = openUnit(.collectionProgram, line, position, partition)
@@ -119,9 +150,7 @@ extension SSDModel {
   /// Gives a valid page of a victim its new place: returns the line and the position within.
   mutating func moveInMap(_ page: UInt32, _ partition: Int) -> (line: UInt32, position: UInt32) {
     if partitions[partition].collected.line == noIndex {
-      partitions[partition].collected = WriteStream(line: partitions[partition].spare)
-      partitions[partition].spare = noIndex
-      keepSpare(partition)
+      partitions[partition].collected = WriteStream(line: partitions[partition].free.removeFirst())
     }
     let line = partitions[partition].collected.line
     let position = partitions[partition].collected.position
@@ -132,7 +161,6 @@ extension SSDModel {
     valid[Int(geometry.byLine.quotient(page))] -= 1
     valid[Int(line)] += 1
     partitions[partition].collected.position = position + 1
-    partitions[partition].moved += 1
     counts.collectedPages += 1
     return (line, position)
   }
@@ -142,44 +170,5 @@ extension SSDModel {
     let line = partitions[partition].collected.line
     partitions[partition].collected = WriteStream()
     partitions[partition].victims.insert(line, valid: valid)
-  }
-
-  /// Lets the host write as many pages as collection has gained so far, as if they came evenly.
-  private mutating func grant(_ partition: Int) {
-    let (pages, moved) = (partitions[partition].victimPages, partitions[partition].moved)
-    let gain = UInt64(UInt32(geometry.linePages) - pages)
-    // Pages overwritten before they were read count when the line is empty.
-    let part = UInt32(gain * UInt64(moved) / UInt64(max(1, pages)))
-    partitions[partition].credits += Int(part) - Int(partitions[partition].granted)
-    partitions[partition].granted = part
-  }
-
-  private mutating func eraseVictim(_ partition: Int, _ now: UInt64) {
-    let line = partitions[partition].victim
-    let gain = geometry.linePages - Int(partitions[partition].moved)
-    partitions[partition].credits += gain - Int(partitions[partition].granted)
-    partitions[partition].victim = noIndex
-    partitions[partition].erasing += 1
-    erasesLeft[Int(line)] = UInt32(geometry.diesPerPartition)
-    counts.erases += UInt64(geometry.diesPerPartition)
-    for die in 0..<geometry.diesPerPartition {
-      let operation = FlashOperation(
-        kind: .erase, die: UInt32(partition * geometry.diesPerPartition + die),
-        duration: parameters.eraseTime, target: line)
-      enqueue(operations.insert(operation), isHostRead: false, now)
-    }
-    collect(partition, now)
-  }
-
-  /// One die has erased its block of a line; the last one makes it free.
-  mutating func blockErased(_ line: UInt32, _ now: UInt64) {
-    erasesLeft[Int(line)] -= 1
-    guard erasesLeft[Int(line)] == 0 else { return }
-    let partition = Int(line) / geometry.lines
-    partitions[partition].erasing -= 1
-    partitions[partition].free.append(line)
-    collect(partition, now)
-    placeWaiting(partition, now)
-    admit(now)
   }
 }

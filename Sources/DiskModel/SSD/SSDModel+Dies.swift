@@ -120,7 +120,7 @@ extension SSDModel {
     switch operation.kind {
     case .program: programmed(operation, now, &finished)
     case .collectionProgram: setUnprogrammed(operation.target, false)
-    default: blockErased(operation.target, now)
+    default: break
     }
   }
 

@@ -43,7 +43,11 @@ extension SSDModel {
         let (line, position) = geometry.byLine.split(flashPage)
         let count = min(left, UInt32(geometry.linePages) - position)
         valid[Int(line)] -= count
-        partitions[partition].victims.decreased(line, valid: valid)
+        if readsLeft[Int(line)] > 0 {
+          partitions[partition].pagesToMove -= count
+        } else {
+          partitions[partition].victims.decreased(line, valid: valid)
+        }
         flashPage += count
         left -= count
       }

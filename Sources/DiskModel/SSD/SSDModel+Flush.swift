@@ -1,5 +1,5 @@
 // Flushes: what was written before is on the flash, or is safe where it is.
-package import Simulation
+internal import Simulation
 
 /// Which pages were written before which flush.
 ///

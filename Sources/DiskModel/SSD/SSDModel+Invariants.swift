@@ -35,16 +35,21 @@ extension SSDModel {
         if line != noIndex { seen[Int(line) - first] += 1 }
       }
       partition.free.lines.forEach(see)
-      [partition.spare, partition.user.line, partition.collected.line, partition.victim].forEach(see)
+      [partition.user.line, partition.collected.line].forEach(see)
       for line in first..<(first + geometry.lines) {
         if partition.victims.contains(UInt32(line)) { see(UInt32(line)) }
-        if erasesLeft[line] > 0 { see(UInt32(line)) }
+        if readsLeft[line] > 0 { see(UInt32(line)) }
       }
       if let wrong = seen.firstIndex(where: { $0 != 1 }) {
         return "line \(first + wrong) is in \(seen[wrong]) places"
       }
-      for line in partition.free.lines + [partition.spare] where line != noIndex && valid[Int(line)] > 0 {
+      for line in partition.free.lines where valid[Int(line)] > 0 {
         return "the free line \(line) has valid pages"
+      }
+      let emptying = (first..<(first + geometry.lines)).filter { readsLeft[$0] > 0 }
+      let toMove = emptying.reduce(0) { $0 + valid[$1] }
+      guard emptying.count == partition.emptying, toMove == partition.pagesToMove else {
+        return "\(emptying.count) lines with \(toMove) pages are being emptied, \(partition.emptying) counted"
       }
       if let least = partition.victims.minimum,
         let less = (first..<(first + geometry.lines)).first(where: {

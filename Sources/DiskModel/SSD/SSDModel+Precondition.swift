@@ -1,5 +1,5 @@
 // What the drive holds when the simulation begins: state alone, no time.
-package import Simulation
+internal import Simulation
 
 extension SSDModel {
   /// Brings the drive into the state that the parameters ask for. The same for the same stream.
@@ -56,7 +56,7 @@ extension SSDModel {
     forget(page)
     if partitions[partition].user.line == noIndex {
       partitions[partition].user = WriteStream(line: partitions[partition].free.removeFirst())
-      while partitions[partition].freeCount <= parameters.freeLines { collectAtOnce(partition) }
+      while partitions[partition].free.count <= parameters.freeLines { collectAtOnce(partition) }
     }
     let line = partitions[partition].user.line
     let position = partitions[partition].user.position
@@ -73,7 +73,6 @@ extension SSDModel {
   }
 
   private mutating func collectAtOnce(_ partition: Int) {
-    keepSpare(partition)
     guard let line = partitions[partition].victims.removeMinimum(valid: valid) else {
       preconditionFailure("a drive with spare flash has lines to collect")
     }

@@ -119,7 +119,12 @@ extension SSDModel {
     let line = geometry.byLine.quotient(old)
     valid[Int(line)] -= 1
     let partition = Int(geometry.byPartition.remainder(page))
-    partitions[partition].victims.decreased(line, valid: valid)
+    // A victim that is being emptied has one page less to move.
+    if readsLeft[Int(line)] > 0 {
+      partitions[partition].pagesToMove -= 1
+    } else {
+      partitions[partition].victims.decreased(line, valid: valid)
+    }
   }
 
   /// Lets waiting pages go on as far as there is room.
@@ -142,10 +147,7 @@ extension SSDModel {
 
   /// Whether the next page of the host has a place; opens a line if need be.
   private mutating func mayPlace(_ partition: Int, _ now: UInt64) -> Bool {
-    if partitions[partition].user.line == noIndex {
-      guard partitions[partition].free.count > 0 else { return false }
-      openLine(partition, now)
-    }
+    if partitions[partition].user.line == noIndex, !openLine(partition, now) { return false }
     return !partitions[partition].isCollecting || partitions[partition].credits > 0
   }
 

@@ -29,8 +29,8 @@ package struct SSDModel: DiskModel {
   var unprogrammed: LazyTable
   /// Valid pages by line.
   var valid: [UInt32]
-  /// Dies that have not erased their block of a line.
-  var erasesLeft: [UInt32]
+  /// Reads of a victim's stripes on the way, and one while there are more to come.
+  var readsLeft: [UInt32]
   var partitions: [SSDPartition]
   var mappedPages: UInt64 = 0
   var mapCache: MapCache?
@@ -78,7 +78,7 @@ package struct SSDModel: DiskModel {
     unprogrammed = LazyTable(count: (units + 31) / 32, formula: .constant(0), constant: 0)
     let lines = geometry.lines * geometry.partitions
     valid = Array(repeating: 0, count: lines)
-    erasesLeft = Array(repeating: 0, count: lines)
+    readsLeft = Array(repeating: 0, count: lines)
     partitions = (0..<geometry.partitions).map {
       let first = UInt32($0 * geometry.lines)
       return SSDPartition(

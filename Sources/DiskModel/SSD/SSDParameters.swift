@@ -1,5 +1,5 @@
 // The numbers of a flash drive.
-package import Simulation
+internal import Simulation
 
 /// A solid-state drive as a user describes it: flash, link, firmware, buffer and over-provisioning.
 package struct SSDParameters: Sendable {

@@ -211,8 +211,6 @@ struct SSDPartition: Sendable {
   var victims: VictimHeap
   /// Erased lines, the longest erased first.
   var free: LineQueue
-  /// An erased line that is kept for collection.
-  var spare = noIndex
   var user = WriteStream()
   var collected = WriteStream()
   var waiting = PageQueue()
@@ -222,18 +220,13 @@ struct SSDPartition: Sendable {
   /// Whether few lines are free: pages of the host then need credits, which collection earns.
   var isCollecting = false
   var credits = 0
-  /// The line that is being emptied; how far; its valid pages at first, those moved, the credits given.
+  /// The line whose stripes are being read, and how far.
   var victim = noIndex
   var cursor: UInt32 = 0
-  var victimPages: UInt32 = 0
-  var moved: UInt32 = 0
-  var granted: UInt32 = 0
+  /// Lines that are being emptied, their pages that have not moved yet, and reads of their stripes on the way.
+  var emptying = 0
+  var pagesToMove: UInt32 = 0
   var readsInFlight = 0
-  /// Lines being erased.
-  var erasing = 0
-
-  /// Free for anybody, and kept.
-  var freeCount: Int { free.count + (spare == noIndex ? 0 : 1) }
 }
 
 /// Erased lines in the order in which they were erased.
