@@ -16,6 +16,9 @@ struct LazyTable: @unchecked Sendable {
     /// The other way round; `none` beyond `count` logical pages.
     case filler(partitions: UInt32, pagesPerPartition: Divider, count: UInt32, none: UInt32)
 
+    /// Words of bits: which flash pages a fill has written.
+    case filledBits(pages: UInt32, partitions: UInt32, pagesPerPartition: Divider)
+
     @inline(__always) func value(_ index: UInt32) -> UInt32 {
       switch self {
       case .constant(let value): return value
@@ -27,7 +30,24 @@ struct LazyTable: @unchecked Sendable {
         let (page, overflow) = local.multipliedReportingOverflow(by: partitions)
         guard !overflow, page < count, page + partition < count else { return none }
         return page + partition
+      case .filledBits(let count, let partitions, let pages):
+        return Self.filledWord(index, count, partitions, pages)
       }
+    }
+
+    private static func filledWord(
+      _ index: UInt32, _ count: UInt32, _ partitions: UInt32, _ pages: Divider
+    ) -> UInt32 {
+      func isFilled(_ page: UInt32) -> Bool {
+        let (partition, local) = pages.split(page)
+        return partition < partitions && local < (count - partition + partitions - 1) / partitions
+      }
+      let first = index << 5
+      // Nearly every word lies in one partition and is all set or all clear.
+      if pages.quotient(first) == pages.quotient(first + 31), isFilled(first) == isFilled(first + 31) {
+        return isFilled(first) ? .max : 0
+      }
+      return (0..<32).reduce(0) { $0 | (isFilled(first + UInt32($1)) ? 1 << UInt32($1) : 0) }
     }
   }
 

@@ -6,7 +6,8 @@ extension SSDModel {
     // One more victim can always be emptied, or nothing would ever become free.
     let free = partitions[partition].free.count
     let needed = Int(partitions[partition].pagesToMove) + geometry.linePages
-    guard free > 0, (free - 1) * geometry.linePages + room(in: partitions[partition].collected) >= needed else {
+    guard free > 0, (free - 1) * geometry.linePages + room(in: partitions[partition].collected) >= needed
+    else {
       return false
     }
     partitions[partition].user = WriteStream(line: partitions[partition].free.removeFirst())
@@ -66,8 +67,7 @@ extension SSDModel {
       let stripe = base + partitions[partition].cursor
       partitions[partition].cursor += 1
       let first = stripe * UInt32(geometry.stripePages)
-      var pages: UInt32 = 0
-      for page in first..<(first + UInt32(geometry.stripePages)) where isValid(page) { pages += 1 }
+      let pages = UInt32(isValid.mask(first, count: geometry.stripePages).nonzeroBitCount)
       guard pages > 0 else {
         partitions[partition].credits += geometry.stripePages
         continue
@@ -87,22 +87,25 @@ extension SSDModel {
   /// Reads of one victim's stripes that wait for a die or are at work, for each die.
   private static let readsPerDie = 2
 
-  /// Whether a flash page is what its logical page's map entry says.
-  @inline(__always) func isValid(_ page: UInt32) -> Bool {
-    let logical = reverse[page]
-    return logical != noIndex && map[logical] == page
-  }
-
   /// A stripe of a victim has been read: its valid pages move, and the host may write as many as it gained.
   mutating func stripeCollected(_ stripe: UInt32, _ now: UInt64) {
     let first = stripe * UInt32(geometry.stripePages)
     let partition = partition(of: first)
     let line = geometry.byLine.quotient(first)
-    var moved = 0
-    for page in first..<(first + UInt32(geometry.stripePages)) where isValid(page) {
-      move(page, partition, now)
-      moved += 1
+    let mask = isValid.mask(first, count: geometry.stripePages)
+    let moved = mask.nonzeroBitCount
+    lookUp(first, mask)
+    var rest = mask
+    while rest != 0 {
+      rest = move(first, rest, partition)
+      let stream = partitions[partition].collected
+      guard geometry.byUnit.remainder(stream.position) == 0 else { break }
+      partitions[partition].collected.unit = noIndex
+      counts.collectionPrograms += 1
+      closeCollectedLine(partition)
+      enqueue(stream.unit, isHostRead: false, now)
     }
+    partitions[partition].pagesToMove -= UInt32(moved)
     partitions[partition].credits += geometry.stripePages - moved
     partitions[partition].readsInFlight -= 1
     stripeEnded(line, partition, now)
@@ -110,6 +113,17 @@ extension SSDModel {
     collect(partition, now)
     placeWaiting(partition, now)
     admit(now)
+  }
+
+  /// Looks at the map entries of valid pages before they move: they are anywhere in a large table, and so
+  /// the processor fetches them all at once.
+  private func lookUp(_ first: UInt32, _ mask: UInt64) {
+    var (rest, entries) = (mask, UInt32(0))
+    while rest != 0 {
+      entries |= map[reverse[first + UInt32(rest.trailingZeroBitCount)]]
+      rest &= rest - 1
+    }
+    precondition(entries < 1 << 31, "a valid page is mapped")
   }
 
   /// The last stripe of a victim has been dealt with: its blocks are erased.
@@ -121,6 +135,7 @@ extension SSDModel {
     partitions[partition].emptying -= 1
     partitions[partition].free.append(line)
     counts.erases += UInt64(geometry.diesPerPartition)
+    guard parameters.eraseTime > 0 else { return }
     for die in 0..<geometry.diesPerPartition {
       let operation = FlashOperation(
         kind: .erase, die: UInt32(partition * geometry.diesPerPartition + die),
@@ -133,36 +148,32 @@ extension SSDModel {
     geometry.partitions == 1 ? 0 : Int(geometry.byPartitionPages.quotient(page))
   }
 
-  private mutating func move(_ page: UInt32, _ partition: Int, _ now: UInt64) {
-    partitions[partition].pagesToMove -= 1
-    let (line, position) = moveInMap(page, partition)
-    if partitions[partition].collected.unit == noIndex {
-      partitions[partition].collected.unit = openUnit(.collectionProgram, line, position, partition)
+  /// Gives valid pages of a victim's stripe new places, up to the end of a unit; returns those that are left.
+  mutating func move(_ first: UInt32, _ mask: UInt64, _ partition: Int) -> UInt64 {
+    var stream = partitions[partition].collected
+    if stream.line == noIndex { stream = WriteStream(line: partitions[partition].free.removeFirst()) }
+    if stream.unit == noIndex {
+      stream.unit = openUnit(.collectionProgram, stream.line, stream.position, partition)
     }
-    guard geometry.byUnit.remainder(position + 1) == 0 else { return }
-    let unit = partitions[partition].collected.unit
-    partitions[partition].collected.unit = noIndex
-    counts.collectionPrograms += 1
-    closeCollectedLine(partition)
-    enqueue(unit, isHostRead: false, now)
-  }
-
-  /// Gives a valid page of a victim its new place: returns the line and the position within.
-  mutating func moveInMap(_ page: UInt32, _ partition: Int) -> (line: UInt32, position: UInt32) {
-    if partitions[partition].collected.line == noIndex {
-      partitions[partition].collected = WriteStream(line: partitions[partition].free.removeFirst())
+    let place = stream.line * UInt32(geometry.linePages) + stream.position
+    let room = UInt32(geometry.unitPages) - geometry.byUnit.remainder(stream.position)
+    var (rest, count) = (mask, UInt32(0))
+    while rest != 0, count < room {
+      let page = first + UInt32(rest.trailingZeroBitCount)
+      let logical = reverse[page]
+      map[logical] = place + count
+      reverse[place + count] = logical
+      isValid[page] = false
+      isValid[place + count] = true
+      count += 1
+      rest &= rest - 1
     }
-    let line = partitions[partition].collected.line
-    let position = partitions[partition].collected.position
-    let moved = line * UInt32(geometry.linePages) + position
-    let logical = reverse[page]
-    map[logical] = moved
-    reverse[moved] = logical
-    valid[Int(geometry.byLine.quotient(page))] -= 1
-    valid[Int(line)] += 1
-    partitions[partition].collected.position = position + 1
-    counts.collectedPages += 1
-    return (line, position)
+    valid[Int(geometry.byLine.quotient(first))] -= count
+    valid[Int(stream.line)] += count
+    counts.collectedPages += UInt64(count)
+    stream.position += count
+    partitions[partition].collected = stream
+    return rest
   }
 
   mutating func closeCollectedLine(_ partition: Int) {

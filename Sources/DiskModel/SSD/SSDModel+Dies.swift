@@ -119,7 +119,7 @@ extension SSDModel {
     release(die, now)
     switch operation.kind {
     case .program: programmed(operation, now, &finished)
-    case .collectionProgram: setUnprogrammed(operation.target, false)
+    case .collectionProgram: isUnprogrammed[operation.target] = false
     default: break
     }
   }

@@ -11,34 +11,45 @@ extension SSDModel {
     let chunk = UInt64(LazyTable.chunkSize)
     var page = first
     while page < end {
-      let index = Int(page / chunk)
-      if page % chunk == 0, page + chunk <= end, map.isConstant(chunk: index) || map.isUntouched(chunk: index)
-      {
-        unmapUntouched(index)
-        page += chunk
-      } else {
-        let logical = UInt32(page)
-        if map[logical] != noIndex {
-          counts.discardedPages += 1
-          forget(logical)
-          map[logical] = noIndex
-        }
+      guard page % chunk == 0, page + chunk <= end else {
+        unmapOne(UInt32(page))
         page += 1
+        continue
+      }
+      let index = Int(page / chunk)
+      let last = index + Int((end - page) / chunk)
+      // As many whole chunks of the map as nobody wrote to.
+      let untouched = (index..<last).prefix { map.isUntouched(chunk: $0) }.count
+      let constant = (index..<last).prefix { map.isConstant(chunk: $0) }.count
+      if untouched > 0 { unmapUntouched(index..<(index + untouched)) }
+      page += UInt64(max(untouched, constant)) * chunk
+      if untouched == 0, constant == 0 {
+        for one in page..<(page + chunk) { unmapOne(UInt32(one)) }
+        page += chunk
       }
     }
     return end - first
   }
 
-  /// The same for a whole chunk of the map that nobody wrote to: without a look at each page.
-  private mutating func unmapUntouched(_ chunk: Int) {
-    let first = UInt32(chunk << LazyTable.chunkShift)
-    // It is unmapped, or as the fill left it: then its pages follow each other in each partition.
-    guard map.isUntouched(chunk: chunk), map[first] != noIndex else { return }
-    let end = first + UInt32(LazyTable.chunkSize)
-    for page in first..<(first + UInt32(min(geometry.partitions, LazyTable.chunkSize))) {
+  private mutating func unmapOne(_ page: UInt32) {
+    guard map[page] != noIndex else { return }
+    counts.discardedPages += 1
+    forget(page)
+    map[page] = noIndex
+  }
+
+  /// The same for whole chunks of the map that nobody wrote to: without a look at each page.
+  private mutating func unmapUntouched(_ chunks: Range<Int>) {
+    let first = UInt32(chunks.lowerBound << LazyTable.chunkShift)
+    let pages = UInt32(chunks.count << LazyTable.chunkShift)
+    // They are unmapped, or as the fill left them: then their pages follow each other in each partition.
+    guard map[first] != noIndex else { return }
+    let step = UInt32(geometry.partitions)
+    for page in first..<(first + step) {
       let partition = Int(geometry.byPartition.remainder(page))
       var flashPage = map[page]
-      var left = (end - page + UInt32(geometry.partitions) - 1) / UInt32(geometry.partitions)
+      var left = (pages - (page - first) + step - 1) / step
+      isValid.clear(Int(flashPage), Int(flashPage + left))
       while left > 0 {
         let (line, position) = geometry.byLine.split(flashPage)
         let count = min(left, UInt32(geometry.linePages) - position)
@@ -52,8 +63,8 @@ extension SSDModel {
         left -= count
       }
     }
-    mappedPages -= UInt64(LazyTable.chunkSize)
-    counts.discardedPages += UInt64(LazyTable.chunkSize)
-    map.setChunk(chunk)
+    mappedPages -= UInt64(pages)
+    counts.discardedPages += UInt64(pages)
+    for chunk in chunks { map.setChunk(chunk) }
   }
 }

@@ -15,11 +15,14 @@ extension SSDModel {
       guard entry < 1 << 31 else { continue }
       mapped += 1
       guard reverse[entry] == page else { return "page \(page) is at \(entry), which is \(reverse[entry])'s" }
+      guard isValid[entry] else { return "page \(page) is at \(entry), which is not valid" }
       let home = Int(geometry.byPartition.remainder(page))
       guard partition(of: entry) == home else { return "page \(page) has left partition \(home)" }
       perLine[Int(geometry.byLine.quotient(entry))] += 1
     }
     guard mapped == mappedPages else { return "\(mapped) pages are mapped, \(mappedPages) counted" }
+    let bits = (0..<UInt32(geometry.physicalPages)).count { isValid[$0] }
+    guard bits == mapped else { return "\(mapped) pages are mapped, \(bits) flash pages valid" }
     for (line, count) in perLine.enumerated() where count != valid[line] {
       return "line \(line) has \(count) valid pages, \(valid[line]) counted"
     }
@@ -130,7 +133,7 @@ extension SSDModel {
   }
 
   /// Bytes of the tables that grow with the disk.
-  package var tableMemory: Int { map.memory + reverse.memory + unprogrammed.memory }
+  package var tableMemory: Int { map.memory + reverse.memory + isValid.memory + isUnprogrammed.memory }
   package var flashBytes: UInt64 { UInt64(geometry.physicalPages) * SSDParameters.pageSize }
   package var logicalBytes: UInt64 { UInt64(geometry.logicalPages) * SSDParameters.pageSize }
 }

@@ -36,13 +36,17 @@ extension SSDModel {
 
   /// What is open is taken for programmed: the next page begins a unit.
   private mutating func settle(_ partition: Int) {
+    if partitions[partition].collected.unit != noIndex {
+      isUnprogrammed[operations[partitions[partition].collected.unit].target] = false
+      operations.remove(partitions[partition].collected.unit)
+      partitions[partition].collected.unit = noIndex
+    }
     let unit = UInt32(geometry.unitPages)
     for stream in [\SSDPartition.user, \SSDPartition.collected] {
       let line = partitions[partition][keyPath: stream].line
       guard line != noIndex else { continue }
       let position = partitions[partition][keyPath: stream].position
       let end = (position + unit - 1) / unit * unit
-      for page in position..<end { reverse[line * UInt32(geometry.linePages) + page] = noIndex }
       partitions[partition][keyPath: stream].position = end
       if end == UInt32(geometry.linePages) {
         partitions[partition][keyPath: stream] = WriteStream()
@@ -63,6 +67,7 @@ extension SSDModel {
     let flashPage = line * UInt32(geometry.linePages) + position
     map[page] = flashPage
     reverse[flashPage] = page
+    isValid[flashPage] = true
     valid[Int(line)] += 1
     mappedPages += 1
     partitions[partition].user.position = position + 1
@@ -77,10 +82,23 @@ extension SSDModel {
       preconditionFailure("a drive with spare flash has lines to collect")
     }
     let first = line * UInt32(geometry.linePages)
-    for page in first..<(first + UInt32(geometry.linePages)) where isValid(page) {
-      _ = moveInMap(page, partition)
-      closeCollectedLine(partition)
+    for start in stride(from: first, to: first + UInt32(geometry.linePages), by: geometry.stripePages) {
+      var rest = isValid.mask(start, count: geometry.stripePages)
+      while rest != 0 {
+        rest = move(start, rest, partition)
+        guard geometry.byUnit.remainder(partitions[partition].collected.position) == 0 else { break }
+        programAtOnce(partition)
+      }
     }
     partitions[partition].free.append(line)
+  }
+
+  /// The collected unit that is full is on the flash.
+  private mutating func programAtOnce(_ partition: Int) {
+    let unit = partitions[partition].collected.unit
+    isUnprogrammed[operations[unit].target] = false
+    operations.remove(unit)
+    partitions[partition].collected.unit = noIndex
+    closeCollectedLine(partition)
   }
 }

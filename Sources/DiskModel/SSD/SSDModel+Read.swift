@@ -25,7 +25,7 @@ extension SSDModel {
       while page < pages.upperBound {
         let bytes = pages.count == 1 ? request.length : overlap(page, request)
         let entry = map[page]
-        if entry >= 1 << 31 || isUnprogrammed(entry) {
+        if entry >= 1 << 31 || isUnprogrammed[geometry.byUnit.quotient(entry)] {
           if entry == noIndex { counts.unmappedPages += 1 } else { counts.bufferHits += 1 }
           direct += bytes
         } else {
@@ -71,17 +71,6 @@ extension SSDModel {
   mutating func partEnded(_ index: UInt32, _ finished: inout [ModelCompletion]) {
     requests[index].pending -= 1
     if requests[index].pending == 0 { resolve(index, at: requests[index].last, &finished) }
-  }
-
-  /// Whether a page's unit is open or on its way to the flash: its data is in the buffer.
-  @inline(__always) func isUnprogrammed(_ page: UInt32) -> Bool {
-    let unit = geometry.byUnit.quotient(page)
-    return unprogrammed[unit >> 5] & (1 << (unit & 31)) != 0
-  }
-
-  @inline(__always) mutating func setUnprogrammed(_ unit: UInt32, _ value: Bool) {
-    let bit: UInt32 = 1 << (unit & 31)
-    if value { unprogrammed[unit >> 5] |= bit } else { unprogrammed[unit >> 5] &= ~bit }
   }
 
   // MARK: A map that does not fit

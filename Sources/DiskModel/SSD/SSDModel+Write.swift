@@ -116,6 +116,7 @@ extension SSDModel {
     let old = map[page]
     guard old < 1 << 31 else { return }
     mappedPages -= 1
+    isValid[old] = false
     let line = geometry.byLine.quotient(old)
     valid[Int(line)] -= 1
     let partition = Int(geometry.byPartition.remainder(page))
@@ -161,10 +162,9 @@ extension SSDModel {
     if isCurrent {
       map[page] = flashPage
       reverse[flashPage] = page
+      isValid[flashPage] = true
       valid[Int(line)] += 1
       mappedPages += 1
-    } else {
-      reverse[flashPage] = noIndex
     }
     if partitions[partition].user.unit == noIndex {
       partitions[partition].user.unit = openUnit(
@@ -194,7 +194,7 @@ extension SSDModel {
   ) -> UInt32 {
     let unitInLine = geometry.byUnit.quotient(position)
     let unit = geometry.byUnit.quotient(line * UInt32(geometry.linePages) + position)
-    setUnprogrammed(unit, true)
+    isUnprogrammed[unit] = true
     let die = geometry.die(line: line, unitInLine: unitInLine, partition: partition)
     return operations.insert(
       FlashOperation(
@@ -226,16 +226,10 @@ extension SSDModel {
   /// Programs a unit that is not full; the rest of it is lost.
   private mutating func closeUnit(_ partition: Int, _ now: UInt64) {
     guard partitions[partition].user.unit != noIndex else { return }
-    let line = partitions[partition].user.line
-    var position = partitions[partition].user.position
-    let base = line * UInt32(geometry.linePages)
-    while geometry.byUnit.remainder(position) != 0 {
-      reverse[base + position] = noIndex
-      position += 1
-      partitions[partition].credits -= 1
-      counts.closedPages += 1
-    }
-    partitions[partition].user.position = position
+    let rest = geometry.unitPages - Int(geometry.byUnit.remainder(partitions[partition].user.position))
+    partitions[partition].user.position += UInt32(rest)
+    partitions[partition].credits -= rest
+    counts.closedPages += UInt64(rest)
     finishUnit(partition, now)
   }
 
@@ -243,7 +237,7 @@ extension SSDModel {
   mutating func programmed(
     _ operation: FlashOperation, _ now: UInt64, _ finished: inout [ModelCompletion]
   ) {
-    setUnprogrammed(operation.target, false)
+    isUnprogrammed[operation.target] = false
     bufferUsed -= operation.pages
     var waiter = operation.waiter
     while waiter != noIndex {

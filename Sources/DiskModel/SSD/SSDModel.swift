@@ -23,10 +23,12 @@ package struct SSDModel: DiskModel {
   // The translation layer.
   /// Logical page to flash page; `noIndex` for none, with the topmost bit for one that waits in the buffer.
   var map: LazyTable
-  /// Flash page to the logical page that was last written there; valid if that one's map entry comes back.
+  /// Flash page to the logical page that was last written there.
   var reverse: LazyTable
-  /// A bit for each program unit: open, or not programmed yet. Its pages are read from the buffer.
-  var unprogrammed: LazyTable
+  /// Flash pages that a logical page is at.
+  var isValid: PageBits
+  /// Program units that are open or not programmed yet. Their pages are read from the buffer.
+  var isUnprogrammed: PageBits
   /// Valid pages by line.
   var valid: [UInt32]
   /// Reads of a victim's stripes on the way, and one while there are more to come.
@@ -74,8 +76,8 @@ package struct SSDModel: DiskModel {
           partitions: UInt32(geometry.partitions), pagesPerPartition: geometry.byPartitionPages,
           count: UInt32(geometry.logicalPages), none: noIndex) : .constant(noIndex),
       constant: noIndex)
-    let units = geometry.physicalPages / geometry.unitPages
-    unprogrammed = LazyTable(count: (units + 31) / 32, formula: .constant(0), constant: 0)
+    isValid = PageBits(count: geometry.physicalPages, filled: isFilled ? geometry : nil)
+    isUnprogrammed = PageBits(count: geometry.physicalPages / geometry.unitPages)
     let lines = geometry.lines * geometry.partitions
     valid = Array(repeating: 0, count: lines)
     readsLeft = Array(repeating: 0, count: lines)
@@ -114,7 +116,8 @@ package struct SSDModel: DiskModel {
   private mutating func run(until now: UInt64, _ finished: inout [ModelCompletion]) {
     map.makeUnique()
     reverse.makeUnique()
-    unprogrammed.makeUnique()
+    isValid.makeUnique()
+    isUnprogrammed.makeUnique()
     while let event = events.pop(until: now) {
       let time = event.time
       switch event.kind {
