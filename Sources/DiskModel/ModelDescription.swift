@@ -59,6 +59,7 @@ package struct ModelDescription: Sendable {
   package func make(for context: ModelContext) throws(DiskModelError) -> (any DiskModel)? {
     let reader = ParameterReader(parameters)
     let kind = try reader.required("kind", reader.string("kind"))
+    _ = try reader.integer("queue_depth", in: 1...65_536)
     switch kind {
     case "zero":
       try reader.finish()

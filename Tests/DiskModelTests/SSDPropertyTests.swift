@@ -17,7 +17,8 @@ private struct Trial {
 
   init(seed: UInt64, requests: Int) {
     var random = RandomStream(seed: seed, name: "trial")
-    func pick<T>(_ values: [T]) -> T { values[Int(random.next(upperBound: UInt64(values.count)))] }
+    func below(_ bound: UInt64) -> UInt64 { random.next(upperBound: bound) }
+    func pick<T>(_ values: [T]) -> T { values[Int(below(UInt64(values.count)))] }
     let channels: Int64 = pick([1, 2, 4])
     let page: UInt64 = pick([4, 8, 16])
     let planes: UInt64 = pick([1, 1, 2])
@@ -54,30 +55,30 @@ private struct Trial {
     disk = pick([1, 3, 8, 16]) << 20
     // Sometimes far beyond what the drive can do, sometimes idle; hot pages more often.
     let gap: UInt64 = pick([1_000, 20_000, 200_000])
-    let hot = pick([disk, disk / 8])
+    let hot = pick([disk, max(disk / 8, 512 << 10)])
     let writes: UInt64 = pick([10, 50, 85])
     let largest: UInt64 = pick([1, 4, 80])
     var now: UInt64 = 0
     for sequence in 0..<UInt64(requests) {
       // Several at a time, every now and then.
-      if random.next(upperBound: 4) > 0 { now += random.next(upperBound: gap) }
-      let dice = random.next(upperBound: 100)
+      if below(4) > 0 { now += below(gap) }
+      let dice = below(100)
       let operation: ModelRequest.Operation =
-        switch random.next(upperBound: 40) {
+        switch below(40) {
         case 0: .flush
         case 1: .discard
         case 2: .writeZeroes
         default: dice < writes ? .write : .read
         }
-      let unit: UInt64 = random.next(upperBound: 8) == 0 ? 512 : 4096
-      let length = operation == .flush ? 0 : unit * (1 + random.next(upperBound: largest))
-      let offset = random.next(upperBound: (hot - length) / unit + 1) * unit
+      let unit: UInt64 = below(8) == 0 ? 512 : 4096
+      let length = operation == .flush ? 0 : unit * (1 + below(largest))
+      let offset = below((hot - length) / unit + 1) * unit
       arrivals.append(
         Arrival(
           time: now,
           request: ModelRequest(
             operation: operation, offset: offset, length: length, sequence: sequence,
-            isForced: operation == .write && random.next(upperBound: 16) == 0)))
+            isForced: operation == .write && below(16) == 0)))
     }
   }
 

@@ -55,31 +55,36 @@ struct LazyTable: @unchecked Sendable {
   static let chunkShift = 12
   static let chunkSize = 1 << chunkShift
 
+  /// All of the table, so that the value itself is one reference.
   private final class Storage {
+    let count: Int
+    let formula: Formula
+    /// What a chunk that was set whole holds.
+    let constant: UInt32
     let chunks: UnsafeMutableBufferPointer<UnsafeMutablePointer<UInt32>?>
     /// Set whole by `setChunk`: a chunk of its value without memory of its own.
     let constants: UnsafeMutableBufferPointer<Bool>
 
-    init(chunkCount: Int) {
+    init(count: Int, formula: Formula, constant: UInt32) {
+      self.count = count
+      self.formula = formula
+      self.constant = constant
+      let chunkCount = (count + LazyTable.chunkSize - 1) >> LazyTable.chunkShift
       chunks = .allocate(capacity: chunkCount)
       chunks.initialize(repeating: nil)
       constants = .allocate(capacity: chunkCount)
       constants.initialize(repeating: false)
     }
 
-    init(copying other: Storage) {
-      chunks = .allocate(capacity: other.chunks.count)
+    convenience init(copying other: Storage) {
+      self.init(count: other.count, formula: other.formula, constant: other.constant)
+      _ = constants.update(from: other.constants)
       for (index, chunk) in other.chunks.enumerated() {
-        guard let chunk else {
-          chunks.initializeElement(at: index, to: nil)
-          continue
-        }
+        guard let chunk else { continue }
         let copy = UnsafeMutablePointer<UInt32>.allocate(capacity: LazyTable.chunkSize)
         copy.initialize(from: chunk, count: LazyTable.chunkSize)
-        chunks.initializeElement(at: index, to: copy)
+        chunks[index] = copy
       }
-      constants = .allocate(capacity: other.constants.count)
-      _ = constants.initialize(from: other.constants)
     }
 
     deinit {
@@ -87,20 +92,29 @@ struct LazyTable: @unchecked Sendable {
       chunks.deallocate()
       constants.deallocate()
     }
+
+    @inline(never) func materialize(_ index: Int) -> UnsafeMutablePointer<UInt32> {
+      let chunk = UnsafeMutablePointer<UInt32>.allocate(capacity: LazyTable.chunkSize)
+      let first = UInt32(index << LazyTable.chunkShift)
+      let isConstant = constants[index]
+      for offset in 0..<LazyTable.chunkSize {
+        let value = isConstant ? constant : formula.value(first &+ UInt32(offset))
+        chunk.advanced(by: offset).initialize(to: value)
+      }
+      chunks[index] = chunk
+      return chunk
+    }
+
+    @inline(never) func unwritten(_ index: UInt32) -> UInt32 {
+      constants[Int(index >> UInt32(LazyTable.chunkShift))] ? constant : formula.value(index)
+    }
   }
 
-  let count: Int
-  private let formula: Formula
-  /// What a chunk that was set whole holds.
-  private let constant: UInt32
   private var storage: Storage
 
   /// - Parameter constant: the one value that `setChunk` writes.
   init(count: Int, formula: Formula, constant: UInt32) {
-    self.count = count
-    self.formula = formula
-    self.constant = constant
-    storage = Storage(chunkCount: (count + Self.chunkSize - 1) >> Self.chunkShift)
+    storage = Storage(count: count, formula: formula, constant: constant)
   }
 
   /// Copies what a snapshot shares with this.
@@ -112,13 +126,13 @@ struct LazyTable: @unchecked Sendable {
     get {
       let chunkIndex = Int(index >> UInt32(Self.chunkShift))
       precondition(chunkIndex < storage.chunks.count)
-      if let chunk = storage.chunks[chunkIndex] { return chunk[Int(index) & (Self.chunkSize - 1)] }
-      return storage.constants[chunkIndex] ? constant : formula.value(index)
+      guard let chunk = storage.chunks[chunkIndex] else { return storage.unwritten(index) }
+      return chunk[Int(index) & (Self.chunkSize - 1)]
     }
     nonmutating set {
       let chunkIndex = Int(index >> UInt32(Self.chunkShift))
       precondition(chunkIndex < storage.chunks.count)
-      let chunk = storage.chunks[chunkIndex] ?? materialize(chunkIndex)
+      let chunk = storage.chunks[chunkIndex] ?? storage.materialize(chunkIndex)
       chunk[Int(index) & (Self.chunkSize - 1)] = newValue
     }
   }
@@ -138,16 +152,4 @@ struct LazyTable: @unchecked Sendable {
 
   /// Bytes that the written chunks take.
   var memory: Int { storage.chunks.reduce(0) { $0 + ($1 == nil ? 0 : Self.chunkSize * 4) } }
-
-  @inline(never) private func materialize(_ index: Int) -> UnsafeMutablePointer<UInt32> {
-    let chunk = UnsafeMutablePointer<UInt32>.allocate(capacity: Self.chunkSize)
-    let first = UInt32(index << Self.chunkShift)
-    let isConstant = storage.constants[index]
-    for offset in 0..<Self.chunkSize {
-      let value = isConstant ? constant : formula.value(first &+ UInt32(offset))
-      chunk.advanced(by: offset).initialize(to: value)
-    }
-    storage.chunks[index] = chunk
-    return chunk
-  }
 }

@@ -135,11 +135,11 @@ extension SSDModel {
     partitions[partition].emptying -= 1
     partitions[partition].free.append(line)
     counts.erases += UInt64(geometry.diesPerPartition)
-    guard parameters.eraseTime > 0 else { return }
+    guard eraseTime > 0 else { return }
     for die in 0..<geometry.diesPerPartition {
       let operation = FlashOperation(
         kind: .erase, die: UInt32(partition * geometry.diesPerPartition + die),
-        duration: parameters.eraseTime, target: line)
+        duration: eraseTime, target: line)
       enqueue(operations.insert(operation), isHostRead: false, now)
     }
   }

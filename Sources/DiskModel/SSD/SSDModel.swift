@@ -9,6 +9,8 @@ package import Simulation
 package struct SSDModel: DiskModel {
   let parameters: SSDParameters
   let geometry: SSDGeometry
+  /// Of a block as large as it is here.
+  let eraseTime: UInt64
 
   var events = SSDEventHeap()
   var requests = SlotPool<SSDRequest>()
@@ -59,6 +61,10 @@ package struct SSDModel: DiskModel {
     self.parameters = parameters
     let geometry = try SSDGeometry(parameters, diskSize: context.diskSize)
     self.geometry = geometry
+    let block = UInt64(geometry.unitsPerBlock) * parameters.programUnit
+    let whole = parameters.block ?? block
+    let (high, low) = parameters.eraseTime.multipliedFullWidth(by: min(block, whole))
+    eraseTime = whole.dividingFullWidth((high, low)).quotient
     channels = Array(repeating: TransferState(), count: geometry.channels)
     dies = Array(repeating: DieState(), count: geometry.dies)
     channelOfDie = (0..<geometry.dies).map { Int32(geometry.channel(of: $0)) }

@@ -46,7 +46,9 @@ package struct SSDParameters: Sendable {
   /// The same when one map page alone is read.
   package let smallReadTimes: [UInt64]
   package let programTime: UInt64
+  /// Of a block of `block` bytes; smaller blocks, in a drive made smaller, take a part of it.
   package let eraseTime: UInt64
+  package let block: UInt64?
   /// Bytes per second of one channel.
   package let channelBandwidth: UInt64
   /// A read crosses the channel in chunks of as many bytes, each of which goes on to the host at once.
@@ -109,6 +111,7 @@ package struct SSDParameters: Sendable {
     let smallTimes = try Self.durations("read_4k", reader)
     programTime = try Self.required("program", 1, reader)
     eraseTime = try Self.duration("erase", reader) ?? 0
+    block = try reader.bytes("block", in: page...(1 << 30))
     channelBandwidth = try reader.required("channel_bandwidth", reader.bandwidth("channel_bandwidth"))
     let chunk = try reader.bytes("channel_chunk", in: page...(4 << 20))
     scheduler = try reader.word("scheduler") ?? .fifo
@@ -168,6 +171,9 @@ package struct SSDParameters: Sendable {
     }
     guard programUnit <= 4 << 20 else {
       throw error("program_unit", "'program_unit' is \(programUnit) bytes, more than 4 MiB")
+    }
+    if let block, block % programUnit != 0 {
+      throw error("block", "'block' is \(block) bytes, not a multiple of the program unit, \(programUnit)")
     }
     guard channels % partitions == 0 else {
       throw error(
@@ -256,9 +262,12 @@ package struct SSDParameters: Sendable {
     case "none": return Precondition.none
     case "fill": return .fill
     default:
-      guard text.hasPrefix("random:"), let times = Int(text.dropFirst(7)), (1...100).contains(times) else {
+      // In a specification, `ssd-nvme-mlc:precondition=random3`, colons are between parameters.
+      let digits = text.hasPrefix("random:") ? text.dropFirst(7) : text.dropFirst(6)
+      guard text.hasPrefix("random"), let times = Int(digits), (1...100).contains(times) else {
         throw reader.error(
-          "'\(key)' is \"\(text)\", not \"none\", \"fill\" or \"random:K\" with K from 1 to 100", key: key)
+          "'\(key)' is \"\(text)\", not \"none\", \"fill\" or \"random:K\" (or randomK) with K from 1 to 100",
+          key: key)
       }
       return .random(times)
     }
