@@ -16,6 +16,7 @@ package struct ModelDescription: Sendable {
     AffineParameters.self,
     DistributionParameters.self,
     HDDParameters.self,
+    SSDParameters.self,
     CloudVolumeParameters.self,
   ]
 

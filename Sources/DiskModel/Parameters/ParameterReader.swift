@@ -15,6 +15,11 @@ package final class ParameterReader {
 
   package func has(_ key: String) -> Bool { table[key] != nil }
 
+  /// Whether there are several values: keys that take one or more look before they read.
+  package func isArray(_ key: String) -> Bool {
+    if case .array = table[key] { true } else { false }
+  }
+
   /// A whole number; also one that a specification (`hdd-7200:depth=1`) wrote as text.
   package func integer(_ key: String, in range: ClosedRange<Int>) throws(DiskModelError) -> Int? {
     try value(key, "a whole number from \(range.lowerBound) to \(range.upperBound)") {

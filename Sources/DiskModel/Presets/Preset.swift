@@ -23,5 +23,6 @@ package struct Preset: Sendable {
     affine,
     cloud,
     hdd,
+    ssd,
   ].flatMap { $0 }
 }
