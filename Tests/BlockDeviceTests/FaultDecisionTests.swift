@@ -1,6 +1,7 @@
 // Who decides, and on what it depends: on nothing but seed, names and requests.
 import DiskModel
 import Simulation
+import Telemetry
 import Testing
 
 @testable import BlockDevice

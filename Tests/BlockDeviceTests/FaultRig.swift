@@ -136,10 +136,10 @@ final class FaultRig {
 
   /// What a read brought.
   func numbers(_ tag: UInt64, count: Int) -> [UInt64?] {
-    FaultRig.numbers(Array(memory[tag].map { $0[..<(count * 512)] } ?? [][...]))
+    FaultRig.numbers(bytes(tag, count: count * 512))
   }
 
-  func bytes(_ tag: UInt64, count: Int) -> [UInt8] { Array(memory[tag].map { $0[..<count] } ?? [][...]) }
+  func bytes(_ tag: UInt64, count: Int) -> [UInt8] { memory[tag].map { Array($0[..<count]) } ?? [] }
 
   /// Reads now, and waits for it; nil if it failed.
   func read(_ sectors: Range<Int>) -> [UInt64?]? {
