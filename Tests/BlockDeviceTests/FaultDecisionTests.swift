@@ -29,7 +29,7 @@ import Testing
         $0.trigger.until = .milliseconds(50)
       },
       .make(.stall) {
-        $0.trigger.period = .time(.milliseconds(20))
+        $0.trigger.period = .span(.milliseconds(20))
         $0.trigger.duration = .milliseconds(2)
       },
       .make(.powerCut) {

@@ -25,12 +25,12 @@ import Testing
         }
       ),
       ("for", refusal(.hang) { $0.trigger.duration = .zero }),
-      ("every", refusal(.hang) { $0.trigger.period = .time(.milliseconds(1)) }),
+      ("every", refusal(.hang) { $0.trigger.period = .span(.milliseconds(1)) }),
       ("every", refusal(.hang) { $0.trigger.period = .requests(0) }),
       (
         "for",
         refusal(.hang) {
-          $0.trigger.period = .time(.milliseconds(1))
+          $0.trigger.period = .span(.milliseconds(1))
           $0.trigger.duration = .milliseconds(1)
         }
       ),
@@ -104,7 +104,7 @@ import Testing
     trigger.duration = .milliseconds(3)
     #expect(trigger.window(at: .milliseconds(12), begin: begin) == begin..<SimulationTime.milliseconds(13))
     #expect(trigger.window(at: .milliseconds(13), begin: begin) == nil)
-    trigger.period = .time(.milliseconds(5))
+    trigger.period = .span(.milliseconds(5))
     trigger.until = .milliseconds(22)
     let active = (0..<40).filter { trigger.window(at: .milliseconds($0), begin: begin) != nil }
     #expect(active == [10, 11, 12, 15, 16, 17, 20, 21])

@@ -59,7 +59,7 @@ import Testing
       .make(.latentErrors) {
         $0.sectors = 0..<64
         $0.number = 20
-        $0.trigger.period = .time(.milliseconds(10))
+        $0.trigger.period = .span(.milliseconds(10))
         $0.trigger.duration = .milliseconds(5)
       }
     ])
@@ -189,7 +189,7 @@ import Testing
           .make(.stall) {
             $0.trigger.at = .milliseconds(10)
             $0.trigger.duration = .milliseconds(5)
-            $0.trigger.period = .time(.milliseconds(20))
+            $0.trigger.period = .span(.milliseconds(20))
           }
         ], model: model)
       let latency: UInt64 = model == nil ? 0 : 1

@@ -205,14 +205,13 @@ private struct CacheModel {
 
   @Test("at a time comes at that time, before what completes then, with or without requests")
   func timed() throws {
-    var cut = Fault.make(.powerCut) { $0.trigger.at = .milliseconds(10) }
-    cut.isOfNode = true
+    let cut = Fault.make(.powerCut) { $0.trigger.at = .milliseconds(10) }
     let busy = try FaultRig([cut], model: AffineModel(latency: .milliseconds(1)))
     busy.advance(to: .milliseconds(9))
     let tag = busy.submit(.write, 0..<1, number: 5)
     busy.drain()
     #expect(busy.status(tag) == nil)
-    #expect(busy.events.map(\.time) == [.milliseconds(10)] && busy.now == .milliseconds(10))
+    #expect(busy.records.map(\.time) == [.milliseconds(10)] && busy.now == .milliseconds(10))
 
     let idle = try FaultRig([cut])
     idle.write(0..<1, 5)
@@ -269,6 +268,25 @@ private struct CacheModel {
     }
   }
 
+  @Test("of a node is told to whoever has the node; at a time it comes only when that one says so")
+  func ofNode() throws {
+    var cut = Fault.make(.powerCut) { $0.trigger.after = 1 }
+    cut.isOfNode = true
+    let rig = try FaultRig([cut])
+    rig.write(0..<1, 2)
+    rig.wait(.milliseconds(2))
+    rig.submit(.read, 0..<1)
+    #expect(
+      rig.events == [.init(time: .milliseconds(2), fault: "power-cut", kind: .powerCut, isOfNode: true)])
+
+    cut.trigger = FaultTrigger(at: .milliseconds(1))
+    let timed = try FaultRig([cut])
+    timed.write(0..<1, 2)
+    timed.wait(.milliseconds(5))
+    #expect(timed.read(0..<1) == [2])
+    #expect(try timed.closeAndRead()[0] == 2 && timed.records.isEmpty)
+  }
+
   @Test("takes a second disk of the node along, with numbers of its own")
   func sibling() throws {
     let cut = Fault.make(.powerCut) {
@@ -277,6 +295,7 @@ private struct CacheModel {
     }
     let rig = try FaultRig([cut])
     for index in 0..<64 { rig.write(index..<index + 1, 2) }
+    #expect(rig.events.isEmpty)
     rig.device.cutPower(named: "power-cut", at: .milliseconds(3))
     rig.device.cutPower(named: "power-cut", at: .milliseconds(4))
     #expect(rig.records.map(\.time) == [.milliseconds(3)])

@@ -48,7 +48,7 @@ package struct Fault: Equatable, Sendable {
   package var extra = SimulationDuration.zero
   /// `power-cut`: what survives.
   package var keeps = Survival.none
-  /// `power-cut`: in units of which a write may survive in part, 512 or 4096 bytes; nil for whole writes only.
+  /// `power-cut`: in units of which a write may survive in part, 512 or 4096 bytes; nil for whole writes.
   package var torn: UInt64?
   /// `power-cut`: bytes of the cache; what does not fit is written to the disk, oldest first.
   package var cache: UInt64 = 64 << 20
@@ -186,8 +186,8 @@ package struct FaultPlan: Equatable, Sendable {
     for fault in faults {
       if let sectors = fault.sectors, sectors.upperBound > size / Limits.faultSector {
         throw FaultError(
-          "fault '\(fault.name)': sectors \(sectors.lowerBound)-\(sectors.upperBound - 1) go beyond the disk, "
-            + "which has \(size / Limits.faultSector)")
+          "fault '\(fault.name)': sectors \(sectors.lowerBound)-\(sectors.upperBound - 1) go beyond "
+            + "the disk, which has \(size / Limits.faultSector)")
       }
       if let number = fault.number, number > size / Limits.faultSector {
         throw FaultError("fault '\(fault.name)': number \(number) is more sectors than the disk has")

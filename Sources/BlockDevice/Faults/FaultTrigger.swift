@@ -21,7 +21,7 @@ package struct Probability: Equatable, Sendable {
 /// What a fault happens again after.
 package enum FaultPeriod: Equatable, Sendable {
   /// So much time from beginning to beginning.
-  case time(SimulationDuration)
+  case span(SimulationDuration)
   /// So many requests that match.
   case requests(UInt64)
 }
@@ -50,7 +50,7 @@ package struct FaultTrigger: Equatable, Sendable {
 
   /// Whether it needs simulated time.
   package var needsTime: Bool {
-    if case .time = period { return true }
+    if case .span = period { return true }
     return at != nil || until != nil || duration != nil
   }
 
@@ -59,7 +59,7 @@ package struct FaultTrigger: Equatable, Sendable {
   func window(at now: SimulationTime, begin: SimulationTime) -> Range<SimulationTime>? {
     guard begin <= now, until.map({ now < $0 }) ?? true else { return nil }
     var start = begin
-    if case .time(let period) = period {
+    if case .span(let period) = period {
       let past = now.since(begin).nanoseconds
       start = begin + SimulationDuration(nanoseconds: past - past % period.nanoseconds)
     }
@@ -77,8 +77,8 @@ package struct FaultTrigger: Equatable, Sendable {
     }
     if duration == .zero { throw FaultError("'for' is no time at all", key: "for") }
     switch period {
-    case .time(.zero), .requests(0): throw FaultError("'every' is 0: leave it out", key: "every")
-    case .time(let period):
+    case .span(.zero), .requests(0): throw FaultError("'every' is 0: leave it out", key: "every")
+    case .span(let period):
       guard let duration else {
         throw FaultError("'every' \(period) needs 'for': how long each time", key: "every")
       }

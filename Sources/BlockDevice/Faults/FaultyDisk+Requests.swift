@@ -56,7 +56,8 @@ extension FaultyDisk {
       try move(request, data, sequence, effects, isForced: isForced, at: now)
     } catch {
       report(
-        "disk '\(name)': \(request.operation) of \(request.length) bytes at \(request.offset) failed: \(error)"
+        "disk '\(name)': \(request.operation) of \(request.length) bytes at \(request.offset) failed: "
+          + "\(error)"
       )
       verdict.status = .ioError
     }

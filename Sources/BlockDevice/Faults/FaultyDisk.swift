@@ -97,8 +97,9 @@ package final class FaultyDisk {
   private var nextDue: (time: SimulationTime, index: Int)? {
     var next: (time: SimulationTime, index: Int)?
     for (index, armed) in faults.enumerated() {
-      // What only follows from another disk's event is not due by itself.
-      let due = replay.map { armed.fault.isTimed ? $0.nextTime(of: armed.fault) : nil } ?? armed.due
+      // The power of a node goes when somebody says so; what only follows from another disk's event, too.
+      guard !armed.fault.isOfNode, armed.fault.isTimed else { continue }
+      let due = replay.map { $0.nextTime(of: armed.fault) } ?? armed.due
       if let due, next.map({ due < $0.time }) ?? true { next = (due, index) }
     }
     return next

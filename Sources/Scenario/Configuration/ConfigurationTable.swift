@@ -162,8 +162,8 @@ struct ConfigurationLines {
   func line(of key: String?, in section: String) -> Int? {
     guard let key else { return lines["\(section)/"] }
     let path = section.isEmpty ? key : "\(section).\(key)"
-    // The second: a table, written where something else belongs.
-    return lines["\(section)/\(key)"] ?? lines["\(path)/"] ?? lines["\(section)/"]
+    // The second and the third: a table, or tables, written where something else belongs.
+    return lines["\(section)/\(key)"] ?? lines["\(path)/"] ?? lines["\(path)#0/"] ?? lines["\(section)/"]
   }
 
   /// `node.disk` becomes `node#1.disk#0` inside the second `[[node]]`.

@@ -136,7 +136,7 @@ private struct FaultReader {
     if has("every"),
       let every = try table.durationOrCount("every", as: "a time like \"10s\", or a number of requests")
     {
-      trigger.period = every.duration.map { .time($0) } ?? .requests(every.count)
+      trigger.period = every.duration.map { .span($0) } ?? .requests(every.count)
     }
     if let billionths = try parts(
       "probability", per: UInt64(Probability.certain), in: 1...UInt64(Probability.certain),
@@ -177,7 +177,7 @@ extension Fault {
     add("until", trigger.until.map { "\"\($0.nanoseconds)ns\"" })
     add("for", trigger.duration.map { "\"\($0)\"" })
     switch trigger.period {
-    case .time(let period): add("every", "\"\(period)\"")
+    case .span(let period): add("every", "\"\(period)\"")
     case .requests(let count): add("every", "\(count)")
     case nil: break
     }
