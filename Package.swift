@@ -72,7 +72,9 @@ let package = Package(
       ],
       swiftSettings: settings),
     tests("BlockIOTests", ["BlockIO", "Linux", "CLinux", "Simulation"]),
-    tests("BlockDeviceTests", ["BlockDevice", "DiskImage", "BlockIO", "Simulation", "Telemetry"]),
+    tests(
+      "BlockDeviceTests",
+      ["BlockDevice", "DiskImage", "DiskModel", "BlockIO", "Simulation", "Telemetry"]),
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
     .target(name: "SingleStep", path: "Tests/SingleStep"),
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation", "SingleStep"]),

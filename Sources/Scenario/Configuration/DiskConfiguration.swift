@@ -1,4 +1,5 @@
 // A disk to serve.
+package import BlockDevice
 package import BlockIO
 package import DiskImage
 package import DiskModel
@@ -31,6 +32,10 @@ package struct DiskConfiguration: Sendable {
   package var isWriteThrough = false
   /// How many queues a driver may use.
   package var queues = Limits.queuesOffered
+  /// What goes wrong; under time travel only.
+  package var faults = FaultPlan()
+  /// The node whose power is this disk's; nil for a disk of its own.
+  package var node: String?
 
   package init(
     name: String, image: String, socket: String?, model: String = "zero", seed: UInt64 = 1,
@@ -88,10 +93,11 @@ package struct DiskConfiguration: Sendable {
     isDirect = fields["direct"] != nil
     isWriteThrough = fields["writethrough"] != nil
     queues = try parsed("queues", as: "a number from 1 to \(Limits.queuesMax)", Int.init) ?? queues
+    if let file = fields["faults"] { faults = try FaultPlan.load(path: file) }
     try validate(context: "--disk \(text)")
   }
 
-  /// Reads one `[[disk]]` of a configuration file in `directory`, from where model files are seen.
+  /// Reads one `[[disk]]` of a configuration file in `directory`, from where other files are seen.
   init(_ table: ConfigurationTable, _ directory: String) throws(ConfigurationError) {
     let name = try table.string("name")
     let image = try table.string("image")
@@ -104,6 +110,9 @@ package struct DiskConfiguration: Sendable {
     let isWriteThrough = try table.boolean("writethrough")
     let queues = try table.integer("queues", in: 1...Limits.queuesMax)
     let nbd = try table.string("nbd")
+    let faultFile = try table.string("faults").map { resolve($0, directory) }
+    var faults: [Fault] = []
+    for fault in try table.tables("fault") { faults.append(try Fault(fault)) }
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a disk needs 'name'") }
@@ -123,6 +132,11 @@ package struct DiskConfiguration: Sendable {
     self.isDirect = isDirect ?? false
     self.isWriteThrough = isWriteThrough ?? false
     self.queues = queues ?? self.queues
+    if let faultFile { faults = try FaultPlan.load(path: faultFile).faults + faults }
+    self.faults = FaultPlan(faults)
+    do throws(FaultError) { try self.faults.validate() } catch {
+      throw table.error("disk '\(name)': \(error)")
+    }
     do throws(ConfigurationError) {
       try validate(context: "disk '\(name)'")
     } catch {
@@ -177,13 +191,13 @@ package struct DiskConfiguration: Sendable {
   private static let nameLengthMax = 2 * nodeNameLengthMax + 1
 
   private static let keys: Set<String> = [
-    "name", "image", "socket", "model", "format", "engine", "queues", "nbd",
+    "name", "image", "socket", "model", "format", "engine", "queues", "nbd", "faults",
   ]
 
   private static let switches: Set<String> = ["readonly", "direct", "writethrough"]
 
   private static let forms =
-    "name=, image=, socket=, model=, format=, engine=, queues=, nbd=, readonly, direct, writethrough"
+    "name=, image=, socket=, model=, format=, faults=, engine=, queues=, nbd=, readonly, direct, writethrough"
 
   static let engines = (["auto"] + EngineKind.allCases.map(\.rawValue)).joined(separator: ", ")
 

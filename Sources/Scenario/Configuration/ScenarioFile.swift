@@ -1,4 +1,5 @@
 // A scenario's TOML.
+import BlockDevice
 import DiskImage
 import Linux
 import TimeTravel
@@ -55,6 +56,7 @@ extension Scenario {
     node.script = try table.string("script").map { resolve($0, directory) }
     if let limit = try table.integer("wall-limit", in: 1...86_400) { node.wallLimit = limit }
     for disk in try table.tables("disk") { node.disks.append(try readDisk(disk, directory, guest, &notes)) }
+    for fault in try table.tables("fault") { node.faults.append(try Fault(fault, isOfNode: true)) }
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a node needs 'name'") }
@@ -82,6 +84,8 @@ extension Scenario {
     let model = try table.string("model").map { resolveModel($0, directory) } ?? "zero"
     let format = try table.parsed(
       "format", as: "one of \(DiskConfiguration.formats)", ImageFormat.init(rawValue:))
+    var faults: [Fault] = []
+    for fault in try table.tables("fault") { faults.append(try Fault(fault)) }
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a disk needs 'name'") }
@@ -107,8 +111,10 @@ extension Scenario {
     } catch {
       throw table.error(error.description, key: "model")
     }
-    return Disk(
+    var disk = Disk(
       name: name, source: source, isOverlay: isOverlay, model: model, isReadOnly: isReadOnly, format: format)
+    disk.faults = faults
+    return disk
   }
 
   /// `64M`, `4G`, `4096`: bytes, a positive multiple of 4 KiB.

@@ -31,9 +31,9 @@ package func validateServeConfiguration(_ disks: [DiskConfiguration]) throws(Con
 }
 
 /// The whole of a small text file.
-func readText(_ path: String) throws(ConfigurationError) -> String {
+func readText(_ path: String, limit: Int = 1 << 20) throws(ConfigurationError) -> String {
   do throws(LinuxError) {
-    return String(decoding: try readFile(path, limit: 1 << 20), as: UTF8.self)
+    return String(decoding: try readFile(path, limit: limit), as: UTF8.self)
   } catch {
     throw ConfigurationError("cannot \(error)")
   }

@@ -8,6 +8,8 @@ final class NodeProcess {
   /// How a node ended.
   enum Outcome: Equatable {
     case finished
+    /// It was simulated so.
+    case poweredOff(SimulationTime)
     /// One line, without the node's name.
     case failed(String)
   }
@@ -67,6 +69,14 @@ final class NodeProcess {
   /// Kills the node; it is not to blame.
   func stop(_ reason: String) {
     if outcome == nil { end(.failed(reason)) }
+  }
+
+  /// The power goes, now: the kernel does nothing any more; what it said before counts.
+  func losePower(at time: SimulationTime) {
+    guard outcome == nil else { return }
+    process.kill()
+    readConsole()
+    if outcome == nil { end(.poweredOff(time)) }
   }
 
   private func processEnded() {

@@ -27,7 +27,8 @@ package final class ServeLoop {
 
   /// Opens, listens, and then connects to the controller.
   package init(
-    disks: [DiskConfiguration], mode: TimeTravelMode, loop: EventLoop, report: @escaping (String) -> Void
+    disks: [DiskConfiguration], mode: TimeTravelMode, decisions: FaultDecisions = FaultDecisions(),
+    loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.loop = loop
     self.report = report
@@ -43,7 +44,8 @@ package final class ServeLoop {
     case .infiniteCPU:
       client = nil
       server = try DiskServer(
-        disks: disks, timing: .infiniteCPU, registry: registry, loop: loop, report: hold)
+        disks: disks, timing: .infiniteCPU, decisions: decisions, registry: registry, loop: loop,
+        report: hold)
     case .external(let controller, let identifier):
       let client: Client
       do throws(TimeTravelError) {
@@ -51,7 +53,8 @@ package final class ServeLoop {
       } catch { throw .controller(controller, error) }
       self.client = client
       server = try DiskServer(
-        disks: disks, timing: .simulated(client), registry: registry, loop: loop, report: hold)
+        disks: disks, timing: .simulated(client), decisions: decisions, registry: registry, loop: loop,
+        report: hold)
     }
     client?.onFailure = { [unowned self] error in failure = error }
   }

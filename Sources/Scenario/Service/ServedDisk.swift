@@ -18,8 +18,8 @@ package final class ServedDisk {
 
   init(
     _ configuration: DiskConfiguration, identifier: UInt32, model: ModelDescription, clock: any Clock,
-    options: SessionOptions, log: CompletionLog, registry: FileRegistry, loop: EventLoop,
-    report: @escaping (String) -> Void
+    options: SessionOptions, log: CompletionLog, decisions: FaultDecisions, registry: FileRegistry,
+    loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.configuration = configuration
     guard configuration.nbd == nil, let path = configuration.socket else {
@@ -40,8 +40,9 @@ package final class ServedDisk {
     do throws(DiskModelError) { timed = try model.make(for: context) } catch {
       throw .configuration(ConfigurationError("disk '\(configuration.name)': \(error)"))
     }
+    let faults = try configuration.makeFaults(over: image, decisions, report: report)
     let device = Device(
-      name: configuration.name, identifier: identifier, image: image, model: timed, log: log)
+      name: configuration.name, identifier: identifier, image: image, model: timed, log: log, faults: faults)
     device.log = report
     let backend = VirtioBlockBackend(device: device, clock: clock)
     let name = configuration.name
@@ -71,11 +72,14 @@ package final class ServedDisk {
 
   var callsAwaitingReply: Int { socket.session?.callsAwaitingReply ?? 0 }
 
+  /// The machine that used it has lost its power: nothing comes from there any more.
+  func loseClient() { socket.session?.end() }
+
   /// Ends the session, closes the image; a line if something written may be lost.
-  func close() -> String? {
+  func close(at now: SimulationTime) -> String? {
     socket.session?.end()
     do throws(DiskImageError) {
-      try device.image.close()
+      try device.close(at: now)
       return nil
     } catch {
       return "disk '\(configuration.name)': \(error)"
@@ -84,6 +88,20 @@ package final class ServedDisk {
 }
 
 extension DiskConfiguration {
+  /// What goes wrong with the disk; nil if nothing does.
+  func makeFaults(
+    over image: any DiskImage, _ decisions: FaultDecisions, report: @escaping (String) -> Void
+  ) throws(ServiceError) -> FaultyDisk? {
+    do throws(FaultError) {
+      let replay = try decisions.replay(of: self)
+      guard !faults.isEmpty else { return nil }
+      let disk = try FaultyDisk(faults, name: name, image: image, seed: seed, replay: replay)
+      disk.log = { decisions.append($0) }
+      disk.report = report
+      return disk
+    } catch { throw .configuration(ConfigurationError("disk '\(name)': \(error)")) }
+  }
+
   /// Opens the image, and says what its user ought to know.
   func open(
     registry: FileRegistry, report: (String) -> Void
