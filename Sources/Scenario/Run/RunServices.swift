@@ -63,7 +63,8 @@ final class EmbeddedServices: RunServices {
         server = try DiskServer(
           disks: disks, timing: timing, registry: registry, loop: loop, report: diskLog.append)
       } else {
-        server = try RealTimeServer(disks: disks, registry: registry, loop: loop, report: diskLog.append)
+        server = try RealTimeServer(
+          disks: disks, registry: registry, journals: .standard(), loop: loop, report: diskLog.append)
       }
     } catch { throw .service(error) }
     controller?.log = controllerLog.append

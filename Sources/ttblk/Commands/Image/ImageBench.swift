@@ -55,7 +55,7 @@ struct ImageBenchCommand: ParsableCommand {
   func run() throws {
     let progress = try progress.start("bench")
     let disk = try openImage(
-      path: image, options: ImageOptions(format: format, readOnly: !write), registry: FileRegistry())
+      path: image, options: ImageOptions(format: format, readOnly: !write), registry: FileRegistry(onNotice: warn))
     let nanoseconds = try measure(disk, progress: progress)
     try disk.close()
     let seconds = Double(nanoseconds) / 1e9
