@@ -207,6 +207,11 @@ int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder) {
   return failure;
 }
 
+void CLinux_unlock_whole_file(int descriptor) {
+  struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+  fcntl(descriptor, F_OFD_SETLK, &lock);
+}
+
 // The permissions of QEMU's block layer that matter here, by bit number.
 enum { PERMISSION_READ = 0, PERMISSION_WRITE = 1, PERMISSION_RESIZE = 3, USED_BYTE = 100, EXCLUDED_BYTE = 200 };
 

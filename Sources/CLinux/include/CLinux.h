@@ -84,6 +84,7 @@ unsigned CLinux_guard_faults(void);  // how often that has happened, in all of t
 // write, also when the process has been killed.
 // Returns 0, or an errno value; on EAGAIN/EACCES `holder` is the pid that holds a conflicting lock (0 if unknown).
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder);
+void CLinux_unlock_whole_file(int descriptor);
 // QEMU's way: locks of the open file (F_OFD_SETLK, a GNU extension) on single bytes. Returns 0, or an errno value.
 int CLinux_lock_as_qemu(int descriptor, bool exclusive);
 // A second open file of the same inode takes part of an exclusive lock: from then on each of the two is in the way of

@@ -136,5 +136,7 @@ struct MetadataMemory: ~Copyable {
     isNamed = false
     guard let journal = journal.take() else { return }
     if isDone { journal.remove() }
+    // The mapping would hold the lock as long as it lives.
+    CLinux_unlock_whole_file(journal.descriptor.rawValue)
   }
 }
