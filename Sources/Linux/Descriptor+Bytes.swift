@@ -9,7 +9,9 @@ extension Descriptor {
     while done < count {
       let step = try bytes.withUnsafeMutableBufferPointer { (raw) throws(LinuxError) -> Int in
         let rest = UnsafeMutableBufferPointer(rebasing: raw[done...])
-        return try retrying("pread", "") { pread(rawValue, rest.baseAddress, rest.count, off_t(offset + done)) }
+        return try retrying("pread", "") {
+          pread(rawValue, rest.baseAddress, rest.count, off_t(offset + done))
+        }
       }
       guard step > 0 else { break }
       done += step

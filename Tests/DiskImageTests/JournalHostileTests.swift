@@ -70,7 +70,6 @@ import Testing
     let killed = try Killed(format, seed: 7)
     let other = try JournalImageSample(format, seed: 11)
     killed.sample.scratch.shell("cat \(other.path) >\(killed.sample.path)")
-    if format == .umlCOW { return #expect(try readFile(killed.sample.path) == readFile(other.path)) }
     #expect(try killed.warnings().isEmpty)
     #expect(readFile(killed.sample.path) == readFile(other.path))
     // Nobody will ask for it: the next server that makes one removes it.
@@ -222,14 +221,15 @@ import Testing
   func full(format: ImageFormat) throws {
     let sample = try JournalImageSample(format, seed: 4)
     let journals = JournalScratch()
-    guard geteuid() == 0, run("/bin/mount", ["-t", "tmpfs", "-o", "size=24k,mode=700", "t", journals.path]) == 0
+    guard geteuid() == 0,
+      run("/bin/mount", ["-t", "tmpfs", "-o", "size=24k,mode=700", "t", journals.path]) == 0
     else { return }
     defer { umount(journals.path) }
     var model = JournalModel(sample.start, seed: 2)
     let disk = try journals.open(sample.path)
     #expect(journals.names.count == 1)
-    // Part of what it needs is taken.
-    writeFile("\(journals.path)/filler", [UInt8](repeating: 1, count: 8192))
+    // All that is left is taken.
+    sample.scratch.shell("head -c 1M /dev/zero >\(journals.path)/filler || true")
     for _ in 0..<60 { model.step(disk, flushes: false) }
     #expect(model.attempted == nil)
     #expect(try disk.all() == model.bytes)

@@ -63,7 +63,8 @@ package final class JournalFolder: Sendable {
     let folder = try open(making: true)
     var token = [UInt8](repeating: 0, count: JournalName.tokenBytes)
     guard getentropy(&token, token.count) == 0 else {
-      throw JournalRefusal("a journal cannot be made: no random number: \(LinuxError("getentropy", "").reason)")
+      throw JournalRefusal(
+        "a journal cannot be made: no random number: \(LinuxError("getentropy", "").reason)")
     }
     let header = JournalHeader(
       shape: shape, image: image, token: token, path: (try? absolutePath(path)) ?? path)
@@ -71,7 +72,9 @@ package final class JournalFolder: Sendable {
     let descriptor = try makeFile(header, named: name.fileName, in: folder)
     if !wasSwept.exchange(true, ordering: .relaxed) {
       var status = stat()
-      if fstat(descriptor.rawValue, &status) == 0 { JournalSweep.run(folder, now: UInt64(status.st_mtim.tv_sec)) }
+      if fstat(descriptor.rawValue, &status) == 0 {
+        JournalSweep.run(folder, now: UInt64(status.st_mtim.tv_sec))
+      }
     }
     return Journal(descriptor, name: name)
   }

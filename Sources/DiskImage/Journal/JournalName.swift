@@ -31,7 +31,9 @@ struct JournalName: Equatable, Sendable {
       let folder = String(validating: text, as: UTF8.self), folder.isEmpty || folder.hasPrefix("/")
     else { return nil }
     token = Array(bytes[first..<first + Self.tokenBytes])
-    owner = bytes[(first + Self.tokenBytes)..<(first + Self.tokenBytes + 4)].reduce(0) { $0 << 8 | UInt32($1) }
+    owner = bytes[(first + Self.tokenBytes)..<(first + Self.tokenBytes + 4)].reduce(0) {
+      $0 << 8 | UInt32($1)
+    }
     self.folder = folder
   }
 

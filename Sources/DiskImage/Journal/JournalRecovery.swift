@@ -86,13 +86,14 @@ enum JournalRecovery {
         reason: "may lack what a killed server had not flushed, and we cannot look: \(refusal): "
           + "open it as user \(name.owner)")
     case .useless(let reason):
-      let line = "'\(file.path)' lacks what a killed server had not flushed: its journal is useless: \(reason)"
+      let line =
+        "'\(file.path)' lacks what a killed server had not flushed: its journal is useless: \(reason)"
       if mayWrite { try forget(file, kind, engine: engine) }
       return [line]
     case .left(let journal):
       guard mayWrite else {
         return [
-          "'\(file.path)' lacks what a killed server had not flushed: "
+          "'\(file.path)' may lack what a killed server had not flushed: "
             + "ttblk image repair, like everything that writes to it, takes that over"
         ]
       }

@@ -109,7 +109,9 @@ extension QCOW2 {
         let page = offset..<offset + pageSize
         isRight = offset >= header.clusterSize && !page.overlaps(l1) && !page.overlaps(counts)
       }
-      guard isRight else { throw JournalDefect("it has a page for offset \(offset), where it does not belong") }
+      guard isRight else {
+        throw JournalDefect("it has a page for offset \(offset), where it does not belong")
+      }
       guard kind != .refcountBlock else { return }
       let raw = bytes.span.bytes
       for position in stride(from: 0, to: bytes.count, by: 8) {
@@ -117,7 +119,8 @@ extension QCOW2 {
       }
     }
 
-    private mutating func examine(_ entry: UInt64, _ kind: TableKind, at place: UInt64) throws(JournalDefect) {
+    private mutating func examine(_ entry: UInt64, _ kind: TableKind, at place: UInt64) throws(JournalDefect)
+    {
       guard entry != 0 else { return }
       let range: Range<UInt64>?
       do throws(EntryDefect) {

@@ -29,7 +29,9 @@ extension UMLCOW {
     for (index, word) in try journal.directory().enumerated() where word != 0 {
       for bit in 0..<64 where word >> UInt64(bit) & 1 == 1 {
         let page = index * 64 + bit
-        guard page < journal.shape.pageCount else { return .failure(JournalDefect("it names pages beyond its end")) }
+        guard page < journal.shape.pageCount else {
+          return .failure(JournalDefect("it names pages beyond its end"))
+        }
         let (old, new) = try pages(page, of: journal, opened, engine: engine)
         if let defect = defect(of: new, page, over: old, opened) { return .failure(defect) }
         if old != new { changed.append(page) }
