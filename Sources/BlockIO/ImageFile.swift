@@ -160,8 +160,8 @@ package final class ImageFile {
     }
   }
 
-  /// Lets the direct descriptor hold the lock, too: when the process is killed, the kernel closes the first one
-  /// at once, and keeps the other open until it has written what it was told to write.
+  /// Lets the direct descriptor hold the lock, too: when the process is killed, the kernel closes the first
+  /// one at once, and keeps the other open until it has written what it was told to write.
   func divideLock() throws(BlockIOError) {
     guard let lockStyle, directDescriptor >= 0, !isReadOnly, !isLockDivided else { return }
     let code = lockStyle.divide(descriptor.rawValue, with: directDescriptor)

@@ -27,7 +27,7 @@ import Testing
     let option = "name=d,image=\(image),nbd=unix:\(folder / "s")\(keys)"
     var takenOver = 0
     for round in 0..<kills {
-      let serve = try folder.start(["serve", "--disk", option, "--journal", "none"])
+      let serve = try folder.start(["serve", "--disk", option, "--journal", journals])
       try serve.waitFor(output: "ready")
       let client = try NBDClient(folder / "s", name: "d")
       if round > 0 { try disk.expect(client, "round \(round)") }

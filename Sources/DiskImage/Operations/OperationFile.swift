@@ -27,8 +27,8 @@ func openOperationFile(
   return (file, found)
 }
 
-/// Before an image is copied as a file: takes over what a killed server had not flushed, or says that the copy
-/// will lack it.
+/// Before an image is copied as a file: takes over what a killed server had not flushed, or says that the
+/// copy will lack it.
 func completeForCopy(
   _ path: String, registry: FileRegistry, engine: any BlockEngine
 ) throws(DiskImageError) {

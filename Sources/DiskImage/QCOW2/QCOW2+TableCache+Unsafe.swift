@@ -17,8 +17,9 @@ extension QCOW2 {
   ///
   /// Where the memory is a journal's, its directory names the pages that changed.
   ///
-  /// SAFETY: `memory` holds `capacity` pages, which are reserved before they are touched; a slot number from `load` is below it, and stays right until
-  /// the next `load`; every offset into a page is checked to be within the page.
+  /// SAFETY: `memory` holds `capacity` pages, which are reserved before they are touched; a slot number from
+  /// `load` is below it, and stays right until the next `load`; every offset into a page is checked to be
+  /// within the page.
   struct TableCache: ~Copyable {
     let pageSize: Int
     private let capacity: Int

@@ -74,8 +74,8 @@ extension QCOW2.Disk {
     touchedEnd = max(touchedEnd, end)
   }
 
-  /// Before the first change: whoever does not keep a feature in order says so, and names the journal. Bitmaps
-  /// that are no longer right go, as far as we understand where they are.
+  /// Before the first change: whoever does not keep a feature in order says so, and names the journal.
+  /// Bitmaps that are no longer right go, as far as we understand where they are.
   func prepareToWrite() throws(DiskImageError) {
     guard !isPrepared else { return }
     if header.autoclear != 0 || tables.unnamedJournal != nil {

@@ -5,13 +5,13 @@ import Linux
 extension UMLCOW {
   /// The bitmap of a COW file: pages are read when they are first needed, and written back on demand.
   ///
-  /// The memory is reserved for the whole bitmap and costs nothing where it was not touched. It is private, or
-  /// a journal's: a shared mapping of the file would let the kernel write a bit before the data that it stands
-  /// for.
+  /// The memory is reserved for the whole bitmap and costs nothing where it was not touched. It is private,
+  /// or a journal's: a shared mapping of the file would let the kernel write a bit before the data that it
+  /// stands for.
   ///
   /// SAFETY: `memory` has a whole number of pages, at least the bitmap; every access is preceded by a check
-  /// against `geometry.sectorCount`, or by one of the page number. A page is reserved before it is loaded, and
-  /// nothing is changed that was not loaded.
+  /// against `geometry.sectorCount`, or by one of the page number. A page is reserved before it is loaded,
+  /// and nothing is changed that was not loaded.
   struct Bitmap: ~Copyable {
     private let geometry: Geometry
     private var memory: MetadataMemory

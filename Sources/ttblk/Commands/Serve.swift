@@ -45,10 +45,11 @@ struct ServeCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       """
-      Where the bits of UML COW and the tables of qcow2 disks are kept that are not flushed, in real time, so \
-      that a server that is killed (SIGKILL, out of memory) loses nothing: a folder in memory (tmpfs) that \
-      only this user may look into, or 'none'. By default /dev/shm/ttblk-UID. Whatever opens such an image \
-      for writing next, as the same user, takes them over; nothing else may write to it before.
+      Where the bits of UML COW and the tables of qcow2 disks are kept that are not flushed, in real \
+      time, so that a server that is killed (SIGKILL, out of memory) loses nothing: a folder in memory \
+      (tmpfs) that only this user may look into, or 'none'. By default /dev/shm/ttblk-UID. The next ttblk \
+      that opens such an image for writing, as the same user, takes them over; nothing else may write to \
+      it before. A disk that finds no room there goes on without, and says so.
       """,
       valueName: "folder"))
   var journal: String?
