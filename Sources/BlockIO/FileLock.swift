@@ -22,6 +22,15 @@ package enum LockStyle: Sendable {
     case .qemu: CLinux_lock_as_qemu(descriptor, exclusive)
     }
   }
+
+  /// Lets a second open file of the same inode have an exclusive lock, too.
+  /// - Returns: 0, or the value of `errno`.
+  func divide(_ descriptor: CInt, with other: CInt) -> CInt {
+    switch self {
+    case .uml: CLinux_divide_lock(descriptor, other)
+    case .qemu: CLinux_divide_lock_as_qemu(other)
+    }
+  }
 }
 
 /// Who holds a lock on a file, found in `/proc`: the kernel does not tell it of locks that belong to an open

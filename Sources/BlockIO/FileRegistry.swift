@@ -13,11 +13,16 @@ package final class FileRegistry {
     weak var file: ImageFile?
   }
 
+  /// Takes a line about a file that whoever opened it ought to know; for operations, which have no disk that
+  /// could hold it.
+  package let onNotice: ((String) -> Void)?
   private var entries: [FileIdentity: Entry] = [:]
   private var purgeCountdown = Limits.registryPurgeInterval
 
   /// A registry that knows no file yet.
-  package init() {}
+  package init(onNotice: ((String) -> Void)? = nil) {
+    self.onNotice = onNotice
+  }
 
   /// Opens a regular file or a block device, or returns the one that is open already.
   ///

@@ -26,9 +26,10 @@ package final class ImageFile {
   package private(set) var isLocked = false
   /// The way past the page cache, once `useDirect` found one; queued engines take it.
   package internal(set) var direct: DirectAccess?
-  /// A second descriptor that was opened with O_DIRECT; -1 if there is none. It lives as long as the first:
-  /// closing it earlier would drop the lock.
+  /// A second descriptor that was opened with O_DIRECT; -1 if there is none. It lives as long as the first.
   var directDescriptor: CInt = -1
+  private var lockStyle: LockStyle?
+  private var isLockDivided = false
   /// What the file system was found to refuse; any thread finds it.
   let refusals = Refusals()
 
@@ -149,11 +150,23 @@ package final class ImageFile {
       usleep(Limits.lockPauseMicroseconds)
     }
     switch code {
-    case 0: isLocked = true
+    case 0:
+      isLocked = true
+      lockStyle = style
+      try divideLock()
     case EAGAIN, EACCES:
       throw .locked(path: path, holder: holder, command: commandName(of: holder))
     default: throw .cannotOpen(LinuxError("lock", path, code: code))
     }
+  }
+
+  /// Lets the direct descriptor hold the lock, too: when the process is killed, the kernel closes the first
+  /// one at once, and keeps the other open until it has written what it was told to write.
+  func divideLock() throws(BlockIOError) {
+    guard let lockStyle, directDescriptor >= 0, !isReadOnly, !isLockDivided else { return }
+    let code = lockStyle.divide(descriptor.rawValue, with: directDescriptor)
+    guard code == 0 else { throw .cannotOpen(LinuxError("lock", path, code: code)) }
+    isLockDivided = true
   }
 }
 

@@ -169,6 +169,22 @@ int CLinux_direct_alignment(int descriptor, uint32_t *memory, uint32_t *offset) 
   return 1;
 }
 
+bool CLinux_birth_time(int descriptor, int64_t *seconds, uint32_t *nanoseconds) {
+  struct statx status;
+  if (statx(descriptor, "", AT_EMPTY_PATH, STATX_BTIME, &status) != 0 || !(status.stx_mask & STATX_BTIME)) return false;
+  *seconds = status.stx_btime.tv_sec;
+  *nanoseconds = status.stx_btime.tv_nsec;
+  return true;
+}
+
+int CLinux_open_unnamed(int folder) { return openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); }
+
+int CLinux_link_unnamed(int descriptor, int folder, const char *name) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+  return linkat(AT_FDCWD, path, folder, name, AT_SYMLINK_FOLLOW);
+}
+
 bool CLinux_is_in_memory(int descriptor) {
   struct statfs status;
   if (fstatfs(descriptor, &status) != 0) return false;
@@ -189,6 +205,11 @@ int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder) {
     if (fcntl(descriptor, F_OFD_GETLK, &other) == 0 && other.l_type != F_UNLCK && other.l_pid > 0) *holder = other.l_pid;
   }
   return failure;
+}
+
+void CLinux_unlock_whole_file(int descriptor) {
+  struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+  fcntl(descriptor, F_OFD_SETLK, &lock);
 }
 
 // The permissions of QEMU's block layer that matter here, by bit number.
@@ -220,6 +241,34 @@ int CLinux_lock_as_qemu(int descriptor, bool exclusive) {
     bool excluded = permissions[i] != PERMISSION_READ;
     int failure = used ? test_byte(descriptor, EXCLUDED_BYTE + permissions[i]) : 0;
     if (!failure && excluded) failure = test_byte(descriptor, USED_BYTE + permissions[i]);
+    if (failure) return failure;
+  }
+  return 0;
+}
+
+// QEMU's bytes are on both sides of it.
+enum { LOCK_DIVISION = 150 };
+
+static int lock_range(int descriptor, short type, off_t start) {
+  struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start};
+  return fcntl(descriptor, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
+}
+
+int CLinux_divide_lock(int descriptor, int other) {
+  // What stays locked is in everybody's way meanwhile.
+  int failure = lock_range(descriptor, F_UNLCK, LOCK_DIVISION);
+  if (failure) return failure;
+  failure = lock_range(other, F_WRLCK, LOCK_DIVISION);
+  if (failure) lock_range(descriptor, F_WRLCK, LOCK_DIVISION);
+  return failure;
+}
+
+int CLinux_divide_lock_as_qemu(int other) {
+  static const int bytes[] = {USED_BYTE + PERMISSION_READ,     USED_BYTE + PERMISSION_WRITE,
+                              USED_BYTE + PERMISSION_RESIZE,   EXCLUDED_BYTE + PERMISSION_WRITE,
+                              EXCLUDED_BYTE + PERMISSION_RESIZE};
+  for (size_t i = 0; i < sizeof bytes / sizeof bytes[0]; i++) {
+    int failure = lock_byte(other, bytes[i]);
     if (failure) return failure;
   }
   return 0;

@@ -160,6 +160,11 @@ package enum Limits {
   static let qcow2BitmapDirectoryBytesMax: UInt64 = 64 << 20
   /// The longest backing path in a qcow2 header.
   package static let qcow2BackingPathBytesMax = 1023
+  /// The longest path of a folder for journals: an image names it within one sector.
+  static let journalFolderBytesMax = 360
+  /// A journal that somebody has for a moment is looked at so often, with such pauses: two seconds.
+  static let journalLockAttempts = 100
+  static let journalLockPauseMicroseconds: UInt32 = 20_000
   /// Where the host offsets of a qcow2 file end.
   static let qcow2HostOffsetMax: UInt64 = 1 << 56
   /// How many bytes of its tables a qcow2 disk keeps in memory; half of them may wait to be written.

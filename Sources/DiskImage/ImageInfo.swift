@@ -16,9 +16,9 @@ package struct ImageInfo: Equatable, Sendable {
   /// The file and those beneath it, from the top; those that cannot be opened are missing.
   package let chain: [Link]
   /// Nil for other formats.
-  package let cow: COW?
+  package private(set) var cow: COW?
   /// Nil for other formats.
-  package let qcow2: QCOW2Details?
+  package private(set) var qcow2: QCOW2Details?
 
   /// A file of the chain.
   package struct Link: Equatable, Sendable {
@@ -61,7 +61,7 @@ package struct ImageInfo: Equatable, Sendable {
     /// Why the disk cannot be opened, with the remedy; nil when it can.
     package let problem: String?
     /// What deserves attention though the disk can be opened.
-    package let warnings: [String]
+    package internal(set) var warnings: [String]
   }
 
   /// Looks at an image; takes no lock and changes nothing.
@@ -100,6 +100,9 @@ package struct ImageInfo: Equatable, Sendable {
       cow = try COW(opened, override: options.backing, registry: registry, engine: engine)
       qcow2 = nil
     }
+    let notices = try JournalRecovery.run(file, format: format, mayWrite: false, engine: engine)
+    cow?.warnings += notices
+    qcow2?.warnings += notices
   }
 }
 

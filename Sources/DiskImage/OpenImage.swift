@@ -14,19 +14,23 @@ package struct ImageOptions: Sendable {
   package var backing: String?
   /// An internal snapshot to show, by id or name, read-only; qcow2 only.
   package var snapshot: String?
+  /// Where changes are kept that are not flushed, so that they outlive this process; nil keeps them in its
+  /// memory. For disks in real time, which somebody serves.
+  package var journal: JournalOptions?
   /// Whether the backing image is opened for writing, too: for those who write to it.
   var writesBacking = false
 
   /// Options with these values; the defaults guess, write and lock.
   package init(
     format: ImageFormat? = nil, readOnly: Bool = false, lock: Bool = true, backing: String? = nil,
-    snapshot: String? = nil
+    snapshot: String? = nil, journal: JournalOptions? = nil
   ) {
     self.format = format
     self.readOnly = readOnly
     self.lock = lock
     self.backing = backing
     self.snapshot = snapshot
+    self.journal = journal
   }
 }
 
@@ -69,13 +73,17 @@ func openImage(
   if let snapshot = options.snapshot, format != .qcow2 {
     throw .qcow2(path: file.path, .snapshotUnknown(snapshot))
   }
+  let mayWrite = !options.readOnly && options.snapshot == nil && !file.isReadOnly
+  let notices = try JournalRecovery.run(file, format: format, mayWrite: mayWrite, engine: engine)
   switch format {
   case .raw:
     return RawDisk(file, readOnly: options.readOnly, wasGuessed: options.format == nil, engine: engine)
   case .umlCOW:
-    return try UMLCOW.open(file, options: options, registry: registry, engine: engine, chain: chain)
+    return try UMLCOW.open(
+      file, options: options, registry: registry, engine: engine, chain: chain, notices: notices)
   case .qcow2:
-    return try QCOW2.open(file, options: options, registry: registry, engine: engine, chain: chain)
+    return try QCOW2.open(
+      file, options: options, registry: registry, engine: engine, chain: chain, notices: notices)
   }
 }
 

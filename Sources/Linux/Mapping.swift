@@ -41,6 +41,13 @@ package struct Mapping: ~Copyable {
     _ = madvise(base + range.lowerBound, range.count, MADV_DONTNEED)
   }
 
+  /// Makes holes of the pages of a file that is shared (`MADV_REMOVE`): they are zeros again, for everybody.
+  /// - Parameter range: in bytes, on page boundaries.
+  package func punch(_ range: Range<Int>) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count)
+    _ = madvise(base + range.lowerBound, range.count, MADV_REMOVE)
+  }
+
   deinit { munmap(base, count) }
 }
 

@@ -113,3 +113,6 @@ func warn(_ message: String) {
 
 /// Says one line on standard output, at once: scripts wait for it.
 func announce(_ line: String) { writeText(line + "\n", to: STDOUT_FILENO) }
+
+/// The files of one command, which says what is to be known of them.
+func makeRegistry() -> FileRegistry { FileRegistry(onNotice: warn) }

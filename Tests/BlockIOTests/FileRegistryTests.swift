@@ -45,6 +45,35 @@ import Testing
     #expect(child.poll() != nil, "the lock was there while the child had the file")
   }
 
+  @Test(
+    "a lock lasts as long as either descriptor: late direct writes of a killed process are its own",
+    arguments: [true, false], [true, false])
+  func direct(isQEMU: Bool, keepsDirect: Bool) throws {
+    for isLockedFirst in [true, false] {
+      let style = isQEMU ? LockStyle.qemu : .uml
+      func canLock(_ style: LockStyle, exclusive: Bool) -> Bool {
+        let other = open(temporary.path, (exclusive ? O_RDWR : O_RDONLY) | O_CLOEXEC)
+        defer { close(other) }
+        var holder: pid_t = 0
+        return style.take(other, exclusive: exclusive, &holder) == 0
+      }
+      var file: ImageFile? = try registry.open(
+        temporary.path, writable: true, style: isLockedFirst ? style : nil)
+      try file?.useDirect()
+      try file?.lock(style)
+      #expect(!canLock(.uml, exclusive: true) && !canLock(.qemu, exclusive: true))
+      // As the kernel keeps what it was told to write to.
+      let kept = fcntl(
+        (keepsDirect ? file?.direct?.descriptor : file?.descriptor.rawValue) ?? -1, F_DUPFD_CLOEXEC, 0)
+      #expect(kept >= 0)
+      file = nil
+      #expect(!canLock(.uml, exclusive: true) && !canLock(.qemu, exclusive: true))
+      #expect(isQEMU || !canLock(.uml, exclusive: false) && !canLock(.qemu, exclusive: false))
+      close(kept)
+      #expect(try registry.open(temporary.path, writable: true, style: .uml).isLocked)
+    }
+  }
+
   @Test("a file that is written has one user, unless nobody wants a lock, or one only looks")
   func writer() throws {
     do {

@@ -155,8 +155,7 @@ import Testing
     folder.expectNothingLeft()
   }
 
-  /// What is not flushed is lost with the server where a format keeps tables in memory: there every write is
-  /// made durable.
+  /// What is not flushed, of formats that keep tables in memory, is in journals.
   @Test(
     "loses nothing when the server is killed under load, and another one takes its place",
     arguments: Rings.allCases)
@@ -164,8 +163,7 @@ import Testing
     let guest = try Guest(qemu: true)
     let folder = try Folder()
     let disks = try FormatDisks(folder)
-    let keys = { $0 == 0 ? "" : ",writethrough" }
-    var serve = try disks.serve(keys)
+    var serve = try disks.serve()
     let script = try folder.write(
       "script",
       Load.begin + "for i in 1 2 3 4; do\n  echo round $i\n" + Load.verify(size: "3m") + "done\n" + Load.files
@@ -184,7 +182,8 @@ import Testing
       #expect(!machine.output.contains("round \(round + 1)"))
       serve.kill()
       #expect(try serve.wait() == 128 + SIGKILL)
-      serve = try disks.serve(keys)
+      serve = try disks.serve()
+      try serve.waitUntil(20, "took nothing over") { serve.error.contains("took over") }
     }
     #expect(try machine.wait(seconds: 100) == 0, "\(machine.output)\(machine.error)")
     #expect(machine.output.contains("ttblk-guest: exit 0"), "\(machine.output)")

@@ -35,6 +35,13 @@ import Testing
       path: "Sources/BlockIO/ImageFile.swift", text: "usleep(Limits.lockPauseMicroseconds)",
       reason: "waits for who has a lock for a moment, before anything is simulated"),
     Allowance(
+      path: "Sources/DiskImage/Journal/JournalFolder.swift", text: "getentropy(&token, token.count)",
+      reason: "names a journal, in real time only: simulated disks have none"),
+    Allowance(
+      path: "Sources/DiskImage/Journal/JournalRecovery.swift",
+      text: "usleep(Limits.journalLockPauseMicroseconds)",
+      reason: "waits for a process that is being killed, before anything is simulated"),
+    Allowance(
       path: "Sources/BlockIO/Queued/Patience.swift", text: "HostClock.nanoseconds",
       reason: "which thread waits for the kernel, in real time only: simulated disks have no queue"),
     Allowance(

@@ -47,6 +47,7 @@ extension ImageFile {
           CLinux_open_direct("/proc/self/fd/\(descriptor.rawValue)", isReadOnly)
         }
       } catch { throw .notDirect(path: path, code: error.code) }
+      try divideLock()
     }
     let found = isKnown ? Int(max(offset, 512)) : try probedAlignment()
     let block = max(found, alignment ?? 0)

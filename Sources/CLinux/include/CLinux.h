@@ -51,6 +51,13 @@ int CLinux_open_direct(const char *path, bool read_only);
 int CLinux_direct_alignment(int descriptor, uint32_t *memory, uint32_t *offset);
 // fstatfs(2): its f_type has another signedness on each architecture, and its constants are macros.
 bool CLinux_is_in_memory(int descriptor);
+// statx(2) with STATX_BTIME: when the file was made, so that an inode number that is used again is told from the first
+// use. False where the file system does not keep it.
+bool CLinux_birth_time(int descriptor, int64_t *seconds, uint32_t *nanoseconds);
+// O_TMPFILE, a macro of two others: a file without a name in an open folder, to read and write by its owner; and its
+// name, once it is complete. Both return like open(2) and linkat(2).
+int CLinux_open_unnamed(int folder);
+int CLinux_link_unnamed(int descriptor, int folder, const char *name);
 // renameat2(2) with RENAME_NOREPLACE: EEXIST instead of replacing; EINVAL where the file system cannot.
 int CLinux_rename_without_replacing(const char *from, const char *to);
 
@@ -77,8 +84,13 @@ unsigned CLinux_guard_faults(void);  // how often that has happened, in all of t
 // write, also when the process has been killed.
 // Returns 0, or an errno value; on EAGAIN/EACCES `holder` is the pid that holds a conflicting lock (0 if unknown).
 int CLinux_lock_whole_file(int descriptor, bool exclusive, pid_t *holder);
+void CLinux_unlock_whole_file(int descriptor);
 // QEMU's way: locks of the open file (F_OFD_SETLK, a GNU extension) on single bytes. Returns 0, or an errno value.
 int CLinux_lock_as_qemu(int descriptor, bool exclusive);
+// A second open file of the same inode takes part of an exclusive lock: from then on each of the two is in the way of
+// UML and of QEMU, for as long as it lives. Both return 0, or an errno value, and then the lock is as it was.
+int CLinux_divide_lock(int descriptor, int other);
+int CLinux_divide_lock_as_qemu(int other);
 int CLinux_duplicate(int descriptor);  // close-on-exec
 int CLinux_set_nonblocking(int descriptor, bool enabled);
 int CLinux_set_close_on_exec(int descriptor, bool enabled);
@@ -128,6 +140,9 @@ static inline void CLinux_store8_release(void *p, uint8_t v) { __atomic_store_n(
 static inline void CLinux_store64_release(void *p, uint64_t v) {
   __atomic_store_n((uint64_t *)p, v, __ATOMIC_RELEASE);
 }
+// Keeps the compiler from moving accesses across: whoever is killed in between has done what comes before, and not what
+// comes after.
+static inline void CLinux_order(void) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 static inline void CLinux_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 // An instruction that Swift has no word for: the processor waits a little, and lets its other thread run.
 static inline void CLinux_relax(void) {

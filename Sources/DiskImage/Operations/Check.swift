@@ -19,7 +19,7 @@ package struct Finding: Equatable, Sendable {
     case strayBits = "stray-bits"
     case padding
     case mixedPages = "mixed-pages"
-    case leaks, backing, size, length
+    case leaks, backing, size, length, journal
   }
 
   /// What it is about.
@@ -79,7 +79,7 @@ package enum Check {
   ) throws(DiskImageError) -> Report {
     let (file, format) = try openOperationFile(
       path, format: options.format, writable: false, lock: options.lock, registry: registry, engine: engine)
-    let findings: [Finding]
+    var findings: [Finding]
     switch format {
     case .raw: findings = checkRaw(file)
     case .qcow2:
@@ -88,6 +88,8 @@ package enum Check {
       findings = try UMLCOW.check(
         file, options: options, registry: registry, engine: engine, progress: progress)
     }
+    findings += try JournalRecovery.run(file, format: format, mayWrite: false, engine: engine)
+      .map { Finding(.journal, .warning, $0) }
     return Report(path: path, format: format, findings: findings)
   }
 

@@ -19,7 +19,31 @@ func openOperationFile(
   if lock {
     do throws(BlockIOError) { try file.lock(found.lockStyle) } catch { throw .file(error) }
   }
+  if writable {
+    for notice in try JournalRecovery.run(file, format: found, mayWrite: true, engine: engine) {
+      registry.onNotice?(notice)
+    }
+  }
   return (file, found)
+}
+
+/// Before an image is copied as a file: takes over what a killed server had not flushed, or says that the
+/// copy will lack it.
+func completeForCopy(
+  _ path: String, registry: FileRegistry, engine: any BlockEngine
+) throws(DiskImageError) {
+  let notices: [String]
+  do {
+    let (file, format) = try openOperationFile(
+      path, format: nil, writable: false, registry: registry, engine: engine)
+    notices = try JournalRecovery.run(file, format: format, mayWrite: false, engine: engine)
+  }
+  guard !notices.isEmpty else { return }
+  do throws(DiskImageError) {
+    _ = try openOperationFile(path, format: nil, writable: true, registry: registry, engine: engine)
+  } catch .file(.cannotOpen(_)) {
+    for notice in notices { registry.onNotice?(notice) }
+  }
 }
 
 /// Ranges of which the first few are kept and all are counted.

@@ -36,6 +36,7 @@ package enum Snapshot {
     progress: Progress
   ) throws(DiskImageError) {
     let target = try snapshotPath(of: path, name)
+    try completeForCopy(path, registry: registry, engine: engine)
     let (file, _) = try openOperationFile(
       path, format: nil, writable: false, registry: registry, engine: engine)
     guard !file.isBlockDevice else {

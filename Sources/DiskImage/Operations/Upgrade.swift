@@ -26,6 +26,7 @@ package enum Upgrade {
     path: String, output: String?, backing: String? = nil, registry: FileRegistry,
     engine: any BlockEngine = SynchronousEngine(), progress: Progress
   ) throws(DiskImageError) -> Outcome {
+    if output != nil { try completeForCopy(path, registry: registry, engine: engine) }
     let (file, format) = try openOperationFile(
       path, format: nil, writable: output == nil, registry: registry, engine: engine)
     if format == .qcow2 {

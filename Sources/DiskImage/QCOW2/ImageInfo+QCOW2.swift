@@ -29,7 +29,7 @@ extension ImageInfo {
     /// Why the disk cannot be opened for reading, with the remedy; nil when it can.
     package let problem: String?
     /// What deserves attention though the disk can be opened.
-    package let warnings: [String]
+    package internal(set) var warnings: [String]
 
     init(
       _ header: QCOW2.Header, _ file: ImageFile, options: ImageOptions, registry: FileRegistry,

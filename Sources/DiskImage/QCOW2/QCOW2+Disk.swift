@@ -53,8 +53,11 @@ extension QCOW2 {
     var edges = EdgeBuffers()
     var shown: [Segment] = []
 
+    /// - Parameter journal: where changes are kept that are not flushed; nil, and if the disk is only read:
+    ///   in memory of our own.
     init(
-      _ opened: Opened, readOnly: Bool, registry: FileRegistry, engine: any BlockEngine
+      _ opened: Opened, readOnly: Bool, notices: [String] = [], journal: JournalOptions? = nil,
+      registry: FileRegistry, engine: any BlockEngine
     ) throws(LinuxError) {
       header = opened.header
       geometry = Geometry(opened.header)
@@ -64,7 +67,7 @@ extension QCOW2 {
       // Near 2^64 there is no next multiple; such sizes were refused.
       size = exactSize.roundedUp(to: Limits.sectorSize) ?? exactSize
       path = opened.file.path
-      warnings = QCOW2.warnings(opened, readOnly: readOnly)
+      warnings = notices + QCOW2.warnings(opened, readOnly: readOnly)
       backing = opened.backing
       let own = [opened.file] + (opened.data.map { [$0] } ?? [])
       ownFileCount = own.count
@@ -77,7 +80,8 @@ extension QCOW2 {
         } else {
           (opened.header.l1Offset, UInt64(opened.header.l1Size))
         }
-      tables = try TableCache(clusterSize: opened.header.clusterSize)
+      let shape = QCOW2.journalShape(opened.header)
+      tables = TableCache(shape, try MetadataMemory(shape, readOnly ? nil : journal, for: opened.file))
       freeHint = 1
       // Longer than when it was opened, if another disk was made of it since.
       writtenEnd = (try? opened.file.status().size) ?? opened.file.size
@@ -105,9 +109,16 @@ extension QCOW2 {
         backing = nil
         reader.forgetDecompressed()
       }
-      try writeBack()
-      // What was freed by that.
-      try writeBack()
+      do throws(DiskImageError) {
+        try writeBack()
+        // What was freed by that.
+        try writeBack()
+      } catch {
+        // The next one has what we could not write.
+        tables.endJournal(isDone: false)
+        throw error
+      }
+      endJournal()
     }
 
     func requireOpen(writing: Bool = false) throws(DiskImageError) {

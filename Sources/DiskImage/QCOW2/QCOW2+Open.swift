@@ -4,7 +4,8 @@ import Linux
 
 extension QCOW2 {
   static func open(
-    _ file: ImageFile, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain
+    _ file: ImageFile, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain,
+    notices: [String] = []
   ) throws(DiskImageError) -> Disk {
     let header = try readHeader(file, engine: engine)
     let snapshots = try readSnapshots(header, of: file, engine: engine)
@@ -19,7 +20,9 @@ extension QCOW2 {
     let opened = Opened(
       header: header, snapshots: snapshots, snapshot: snapshot, file: file, data: data, backing: backing)
     do throws(LinuxError) {
-      return try Disk(opened, readOnly: readOnly, registry: registry, engine: engine)
+      return try Disk(
+        opened, readOnly: readOnly, notices: notices, journal: options.journal, registry: registry,
+        engine: engine)
     } catch { throw .system(error) }
   }
 

@@ -30,10 +30,16 @@ extension QCOW2.Disk {
   /// The slot of the page that counts a cluster, and the cluster's place in it.
   private func countSlot(_ cluster: UInt64) throws(DiskImageError) -> (slot: Int, index: Int)? {
     guard let block = try refcountBlock(cluster) else { return nil }
+    let (place, index) = countPlace(cluster, inBlock: block)
+    return (try tables.load(place, .refcountBlock, from: metadata, engine: engine), index)
+  }
+
+  /// Where in the file a cluster is counted, and where in the page around that.
+  private func countPlace(_ cluster: UInt64, inBlock block: UInt64) -> (place: UInt64, index: Int) {
     let inBlock = cluster & (1 << geometry.blockBits - 1)
-    let place = block + (inBlock << UInt64(geometry.refcountOrder)) / 8
-    let slot = try tables.load(place, .refcountBlock, from: metadata, engine: engine)
-    return (slot, Int(inBlock & (countsPerPage - 1)))
+    return (
+      block + (inBlock << UInt64(geometry.refcountOrder)) / 8, Int(inBlock & (countsPerPage - 1))
+    )
   }
 
   private var countsPerPage: UInt64 { (UInt64(tables.pageSize) * 8) >> UInt64(geometry.refcountOrder) }
@@ -87,16 +93,19 @@ extension QCOW2.Disk {
     }
   }
 
-  /// A block that counts itself: it is the first cluster that it counts.
+  /// A block that counts itself: it is the first cluster that it counts. It does so before the table names
+  /// it, for a journal has either as soon as it changes.
   private func addRefcountBlock(at cluster: UInt64) throws(DiskImageError) {
     let offset = cluster << geometry.clusterBits
     try requireNoTable(offset..<offset + geometry.clusterSize)
     try clear(cluster)
+    let counted = countPlace(cluster, inBlock: offset)
+    let block = try tables.load(counted.place, .refcountBlock, from: metadata, engine: engine)
+    tables.setCount(block, counted.index, order: geometry.refcountOrder, 1)
     let index = cluster >> geometry.blockBits
     let place = header.refcountTableOffset + index * 8
     let slot = try tables.load(place, .refcountTable, from: metadata, engine: engine)
     tables.setWord(slot, place, offset)
-    try setRefcount(cluster, 1)
     neededEnd = max(neededEnd, offset + geometry.clusterSize)
     freeHint = cluster + 1
   }

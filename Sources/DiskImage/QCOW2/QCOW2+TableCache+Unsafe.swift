@@ -1,5 +1,6 @@
 // Pieces of a qcow2 file's tables, as many as fit.
 import BlockIO
+import CLinux
 import Glibc
 import Linux
 
@@ -14,12 +15,15 @@ extension QCOW2 {
   /// Pages that changed stay until they are written; others give way to newer ones, those first that were not
   /// used since the last look.
   ///
-  /// SAFETY: `memory` holds `capacity` pages; a slot number from `load` is below it, and stays right until
-  /// the next `load`; every offset into a page is checked to be within the page.
+  /// Where the memory is a journal's, its directory names the pages that changed.
+  ///
+  /// SAFETY: `memory` holds `capacity` pages, which are reserved before they are touched; a slot number from
+  /// `load` is below it, and stays right until the next `load`; every offset into a page is checked to be
+  /// within the page.
   struct TableCache: ~Copyable {
     let pageSize: Int
     private let capacity: Int
-    private let memory: Mapping
+    private var memory: MetadataMemory
     private var slots: [UInt64: Int32] = [:]
     private var pages: [Page] = []
     private var hand = 0
@@ -35,11 +39,18 @@ extension QCOW2 {
       var wasUsed = true
     }
 
-    init(clusterSize: UInt64) throws(LinuxError) {
-      pageSize = min(4096, Int(clusterSize))
-      capacity = Limits.qcow2CacheBytes / pageSize
-      memory = try Mapping(zeroed: Limits.qcow2CacheBytes)
+    /// - Parameter memory: of this shape.
+    init(_ shape: JournalShape, _ memory: consuming MetadataMemory) {
+      pageSize = shape.pageSize
+      capacity = shape.pageCount
+      self.memory = memory
     }
+
+    /// The journal that the file is to name before any table changes; nil for none.
+    var unnamedJournal: JournalName? { memory.unnamed }
+    mutating func didNameJournal() { memory.didName() }
+    mutating func giveJournalUp(_ reason: String) throws(LinuxError) { try memory.giveUp(reason) }
+    mutating func endJournal(isDone: Bool) { memory.endJournal(isDone: isDone) }
 
     var dirtyCount: Int { dirtyCounts.reduce(0, +) }
     func dirtyCount(_ kind: TableKind) -> Int { dirtyCounts[Int(kind.rawValue)] }
@@ -56,7 +67,7 @@ extension QCOW2 {
         return Int(slot)
       }
       let slot = try freeSlot(path: file.path)
-      let target = UnsafeMutableRawBufferPointer(start: memory.base + slot * pageSize, count: pageSize)
+      let target = UnsafeMutableRawBufferPointer(start: memory.pages + slot * pageSize, count: pageSize)
       do throws(BlockIOError) { try engine.read(file, at: start, into: target) } catch { throw .file(error) }
       pages[slot] = Page(offset: start, kind: kind)
       slots[start] = Int32(slot)
@@ -65,6 +76,7 @@ extension QCOW2 {
 
     private mutating func freeSlot(path: String) throws(DiskImageError) -> Int {
       if pages.count < capacity {
+        do throws(LinuxError) { try memory.reserve(pages.count) } catch { throw .system(error) }
         pages.append(Page(offset: nil, kind: .l2))
         return pages.count - 1
       }
@@ -88,25 +100,25 @@ extension QCOW2 {
       let position = Int(offset & UInt64(pageSize - 1))
       precondition(position + 8 <= pageSize && slot < pages.count)
       return UInt64(
-        bigEndian: memory.base.loadUnaligned(fromByteOffset: slot * pageSize + position, as: UInt64.self))
+        bigEndian: memory.pages.loadUnaligned(fromByteOffset: slot * pageSize + position, as: UInt64.self))
     }
 
     mutating func setWord(_ slot: Int, _ offset: UInt64, _ value: UInt64) {
       let position = Int(offset & UInt64(pageSize - 1))
       precondition(position + 8 <= pageSize && slot < pages.count)
-      memory.base.storeBytes(of: value.bigEndian, toByteOffset: slot * pageSize + position, as: UInt64.self)
+      memory.pages.storeBytes(of: value.bigEndian, toByteOffset: slot * pageSize + position, as: UInt64.self)
       markDirty(slot)
     }
 
     /// A count of references of `1 << order` bits, the `index`-th of the slot's page.
     func count(_ slot: Int, _ index: Int, order: UInt32) -> UInt64 {
       precondition(index >= 0 && index << Int(order) < pageSize * 8 && slot < pages.count)
-      return readCount(UnsafeRawPointer(memory.base + slot * pageSize), index, order: order)
+      return readCount(UnsafeRawPointer(memory.pages + slot * pageSize), index, order: order)
     }
 
     mutating func setCount(_ slot: Int, _ index: Int, order: UInt32, _ value: UInt64) {
       precondition(index >= 0 && index << Int(order) < pageSize * 8 && slot < pages.count)
-      storeCount(memory.base + slot * pageSize, index, order: order, value)
+      storeCount(memory.pages + slot * pageSize, index, order: order, value)
       markDirty(slot)
     }
 
@@ -143,7 +155,7 @@ extension QCOW2 {
         vectors.removeAll()
         for index in first..<end {
           vectors.append(
-            iovec(iov_base: memory.base + Int(sorted[index]) * pageSize, iov_len: pageSize))
+            iovec(iov_base: memory.pages + Int(sorted[index]) * pageSize, iov_len: pageSize))
         }
         do throws(BlockIOError) {
           try engine.write(file, at: start(first), from: vectors.parts)
@@ -156,15 +168,19 @@ extension QCOW2 {
 
     private func start(_ index: Int) -> UInt64 { pages[Int(sorted[index])].offset ?? 0 }
 
+    /// What changed in a page counts before the next change does, wherever we are killed.
     private mutating func markDirty(_ slot: Int) {
+      CLinux_order()
       guard !pages[slot].isDirty else { return }
       pages[slot].isDirty = true
+      if let offset = pages[slot].offset { memory.store(journalWord(offset, pages[slot].kind), at: slot) }
       dirtyCounts[Int(pages[slot].kind.rawValue)] += 1
     }
 
     private mutating func markClean(_ slot: Int) {
       guard pages[slot].isDirty else { return }
       pages[slot].isDirty = false
+      memory.store(0, at: slot)
       dirtyCounts[Int(pages[slot].kind.rawValue)] -= 1
     }
   }

@@ -74,11 +74,11 @@ extension QCOW2.Disk {
     touchedEnd = max(touchedEnd, end)
   }
 
-  /// Before the first change: whoever does not keep a feature in order says so. Bitmaps that are no longer
-  /// right go, as far as we understand where they are.
+  /// Before the first change: whoever does not keep a feature in order says so, and names the journal.
+  /// Bitmaps that are no longer right go, as far as we understand where they are.
   func prepareToWrite() throws(DiskImageError) {
     guard !isPrepared else { return }
-    if header.autoclear != 0 {
+    if header.autoclear != 0 || tables.unnamedJournal != nil {
       var bitmaps: [Range<UInt64>] = []
       var isGood = header.autoclear & QCOW2.Autoclear.bitmaps != 0
       if isGood {
@@ -91,7 +91,7 @@ extension QCOW2.Disk {
       var changed = header
       changed.autoclear = 0
       if isGood { changed.setExtension(QCOW2.ExtensionType.bitmaps, nil) }
-      header = try QCOW2.rewrite(header, as: changed, of: metadata, engine: engine)
+      try rewriteNaming(changed)
       if isGood { for clusters in bitmaps { free(clusters) } }
     }
     isPrepared = true

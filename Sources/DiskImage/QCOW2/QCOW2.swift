@@ -38,6 +38,8 @@ package enum QCOW2 {
   enum Autoclear {
     static let bitmaps: UInt64 = 1 << 0
     static let rawData: UInt64 = 1 << 1
+    /// Ours: the journal that the header names is of this file as it is.
+    static let journal: UInt64 = 1 << 63
   }
 
   /// What a header extension holds.
@@ -48,6 +50,8 @@ package enum QCOW2 {
     static let bitmaps: UInt32 = 0x2385_2875
     static let encryption: UInt32 = 0x0537_be77
     static let dataFile: UInt32 = 0x4441_5441
+    /// Ours, "ttJN": the name of a journal.
+    static let journal: UInt32 = 0x7474_4a4e
   }
 
   /// Bits of L1 and L2 entries.

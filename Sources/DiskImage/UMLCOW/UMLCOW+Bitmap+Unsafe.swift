@@ -5,14 +5,16 @@ import Linux
 extension UMLCOW {
   /// The bitmap of a COW file: pages are read when they are first needed, and written back on demand.
   ///
-  /// The memory is reserved for the whole bitmap and costs nothing where it was not touched. It is private: a
-  /// shared mapping of the file would let the kernel write a bit before the data that it stands for.
+  /// The memory is reserved for the whole bitmap and costs nothing where it was not touched. It is private,
+  /// or a journal's: a shared mapping of the file would let the kernel write a bit before the data that it
+  /// stands for.
   ///
-  /// SAFETY: `memory` is mapped, zeroed memory of a whole number of pages, at least the bitmap; every access
-  /// is preceded by a check against `geometry.sectorCount`, or by one of the page number.
+  /// SAFETY: `memory` has a whole number of pages, at least the bitmap; every access is preceded by a check
+  /// against `geometry.sectorCount`, or by one of the page number. A page is reserved before it is loaded,
+  /// and nothing is changed that was not loaded.
   struct Bitmap: ~Copyable {
     private let geometry: Geometry
-    private let memory: Mapping
+    private var memory: MetadataMemory
     /// A bit for each page of the bitmap.
     private var loaded: [UInt64]
     private var dirty: [UInt64]
@@ -28,11 +30,11 @@ extension UMLCOW {
     static let pageSize = 4096
     static let sectorsPerPage = UInt64(pageSize * 8)
 
-    init(_ geometry: Geometry) throws(LinuxError) {
+    /// - Parameter memory: of the shape that a journal of this geometry has.
+    init(_ geometry: Geometry, _ memory: consuming MetadataMemory) {
       self.geometry = geometry
-      let pages = Int((geometry.bitmapCount + UInt64(Bitmap.pageSize) - 1) / UInt64(Bitmap.pageSize))
-      memory = try Mapping(zeroed: max(1, pages) * Bitmap.pageSize)
-      loaded = Array(repeating: 0, count: (pages + 63) / 64)
+      self.memory = memory
+      loaded = Array(repeating: 0, count: UMLCOW.journalShape(geometry).directoryWords)
       dirty = loaded
       flushing = loaded
     }
@@ -47,7 +49,8 @@ extension UMLCOW {
       for page in pages where !Bitmap.test(loaded, page) {
         let start = page * Bitmap.pageSize
         let count = min(Bitmap.pageSize, Int(geometry.bitmapCount) - start)
-        let target = UnsafeMutableRawBufferPointer(start: memory.base + start, count: count)
+        do throws(LinuxError) { try memory.reserve(page) } catch { throw .cannotOpen(error) }
+        let target = UnsafeMutableRawBufferPointer(start: memory.pages + start, count: count)
         try engine.read(file, at: geometry.bitmapOffset + UInt64(start), into: target)
         loaded[page >> 6] |= 1 << UInt64(page & 63)
         loadedCount += 1
@@ -118,7 +121,7 @@ extension UMLCOW {
         let old = word(position >> 6)
         let new = body(old, mask)
         if new != old {
-          memory.base.storeBytes(of: new.littleEndian, toByteOffset: index * 8, as: UInt64.self)
+          memory.pages.storeBytes(of: new.littleEndian, toByteOffset: index * 8, as: UInt64.self)
           markDirty(index * 8 / Bitmap.pageSize)
         }
         position = end
@@ -129,7 +132,7 @@ extension UMLCOW {
     /// yet.
     func write(to file: ImageFile, engine: any BlockEngine) throws(BlockIOError) {
       try forEachDirtyRun { (range) throws(BlockIOError) in
-        let source = UnsafeRawBufferPointer(start: memory.base + range.lowerBound, count: range.count)
+        let source = UnsafeRawBufferPointer(start: memory.pages + range.lowerBound, count: range.count)
         try engine.write(file, at: geometry.bitmapOffset + UInt64(range.lowerBound), from: source)
       }
     }
@@ -170,7 +173,7 @@ extension UMLCOW {
         // SAFETY: there is room for as many pages as changed.
         let copy = UnsafeMutableRawBufferPointer(rebasing: copies[position..<position + range.count])
         copy.copyMemory(
-          from: UnsafeRawBufferPointer(start: memory.base + range.lowerBound, count: range.count))
+          from: UnsafeRawBufferPointer(start: memory.pages + range.lowerBound, count: range.count))
         position += range.count
         pieces.append(
           FlushPlan.Piece(
@@ -186,9 +189,11 @@ extension UMLCOW {
       isFlushing = false
       dirtyCount = 0
       for index in dirty.indices {
+        let held = dirty[index] | flushing[index]
         if !isDurable { dirty[index] |= flushing[index] }
         flushing[index] = 0
         dirtyCount += dirty[index].nonzeroBitCount
+        if dirty[index] != held { memory.store(dirty[index], at: index) }
       }
       heldCount = dirtyCount
       if copies.count > Bitmap.copyBytesKept {
@@ -202,7 +207,10 @@ extension UMLCOW {
     /// The pages that changed are durable.
     mutating func forgetDirty() {
       precondition(!isFlushing)
-      for index in dirty.indices { dirty[index] = 0 }
+      for index in dirty.indices where dirty[index] != 0 {
+        dirty[index] = 0
+        memory.store(0, at: index)
+      }
       dirtyCount = 0
       heldCount = 0
     }
@@ -215,13 +223,20 @@ extension UMLCOW {
         var released = loaded[index] & ~held
         while released != 0 {
           let page = index * 64 + released.trailingZeroBitCount
-          memory.release(page * Bitmap.pageSize..<(page + 1) * Bitmap.pageSize)
+          memory.release(page)
           released &= released - 1
         }
         loaded[index] &= held
       }
       loadedCount = heldCount
     }
+
+    /// The journal that the file is to name before any bit changes; nil for none.
+    var unnamedJournal: JournalName? { memory.unnamed }
+    var isJournalNamed: Bool { memory.isNamed }
+    mutating func didNameJournal() { memory.didName() }
+    mutating func giveJournalUp(_ reason: String) throws(LinuxError) { try memory.giveUp(reason) }
+    mutating func endJournal(isDone: Bool) { memory.endJournal(isDone: isDone) }
 
     private func nextLoaded(from first: Int, to end: Int) -> Int {
       var page = first
@@ -237,7 +252,10 @@ extension UMLCOW {
       guard !Bitmap.test(dirty, page) else { return }
       dirty[page >> 6] |= 1 << UInt64(page & 63)
       dirtyCount += 1
-      if !Bitmap.test(flushing, page) { heldCount += 1 }
+      if !Bitmap.test(flushing, page) {
+        heldCount += 1
+        memory.store(dirty[page >> 6] | flushing[page >> 6], at: page >> 6)
+      }
     }
 
     private func pages(of sectors: Range<UInt64>) -> ClosedRange<Int>? {
@@ -248,7 +266,7 @@ extension UMLCOW {
     }
 
     private func word(_ index: UInt64) -> UInt64 {
-      UInt64(littleEndian: memory.base.load(fromByteOffset: Int(index) * 8, as: UInt64.self))
+      UInt64(littleEndian: memory.pages.load(fromByteOffset: Int(index) * 8, as: UInt64.self))
     }
 
     private static func test(_ bits: [UInt64], _ index: Int) -> Bool {

@@ -123,7 +123,7 @@ extension UMLCOW {
   }
 
   /// The first sector whose slot is not wholly in the file; nil if all are.
-  private static func firstMissingSector(_ opened: Opened, length size: UInt64) -> UInt64? {
+  static func firstMissingSector(_ opened: Opened, length size: UInt64) -> UInt64? {
     let geometry = opened.geometry
     // The slot of a last sector that the backing file has only a part of may end with that part.
     guard size < geometry.dataOffset + opened.header.backingSize else { return nil }
@@ -131,7 +131,7 @@ extension UMLCOW {
   }
 
   /// A repair may have made it longer since it was opened.
-  private static func currentLength(of file: ImageFile) throws(DiskImageError) -> UInt64 {
+  static func currentLength(of file: ImageFile) throws(DiskImageError) -> UInt64 {
     do throws(BlockIOError) { return try file.status().size } catch { throw .file(error) }
   }
 

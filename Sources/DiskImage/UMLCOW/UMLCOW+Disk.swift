@@ -33,11 +33,18 @@ extension UMLCOW {
     private let edges = UnsafeMutableRawBufferPointer.allocate(
       byteCount: 2 * Int(Limits.pageSize), alignment: 4096)
 
+    /// - Parameter journal: where changes are kept that are not flushed; nil, and if the disk is only read:
+    ///   in memory of our own.
     init(
       _ opened: Opened, backing: any DiskImage, readOnly: Bool, warnings: [String] = [],
-      engine: any BlockEngine
+      journal: JournalOptions? = nil, engine: any BlockEngine
     ) throws(DiskImageError) {
-      do throws(LinuxError) { bitmap = try Bitmap(opened.geometry) } catch { throw .system(error) }
+      let shape = UMLCOW.journalShape(opened.geometry)
+      do throws(LinuxError) {
+        bitmap = Bitmap(
+          opened.geometry,
+          try MetadataMemory(shape, readOnly ? nil : journal, for: opened.overlay))
+      } catch { throw .system(error) }
       header = opened.header
       geometry = opened.geometry
       self.engine = engine
@@ -79,7 +86,12 @@ extension UMLCOW {
       files = []
       backing = nil
       reader.forgetDecompressed()
-      try writeBack(file)
+      do throws(DiskImageError) { try writeBack(file) } catch {
+        // The next one has what we could not write.
+        bitmap.endJournal(isDone: false)
+        throw error
+      }
+      endJournal(file)
     }
 
     func requireOpen(writing: Bool = false) throws(DiskImageError) {
@@ -179,6 +191,7 @@ extension UMLCOW {
       _ range: Range<UInt64>, _ parts: UnsafeBufferPointer<iovec>
     ) throws(DiskImageError) {
       let pages = wholePages(around: range)
+      try nameJournal()
       try load(pages)
       let (head, tail) = edges(of: range, in: pages)
       gathered.removeAll()

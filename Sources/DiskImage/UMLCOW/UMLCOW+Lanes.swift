@@ -24,6 +24,7 @@ extension UMLCOW.Disk {
   ) throws(DiskImageError) -> WriteRoute {
     try requireOpen(writing: true)
     let pages = wholePages(around: range)
+    try nameJournal()
     try load(pages)
     segments.append(
       Segment(

@@ -11,7 +11,8 @@ extension UMLCOW {
   }
 
   static func open(
-    _ file: ImageFile, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain
+    _ file: ImageFile, options: ImageOptions, registry: FileRegistry, engine: any BlockEngine, chain: Chain,
+    notices: [String] = []
   ) throws(DiskImageError) -> Disk {
     let opened = try readHeader(file, engine: engine)
     let header = opened.header
@@ -22,7 +23,8 @@ extension UMLCOW {
       chain: chain)
     let warnings = try backingWarnings(of: opened, backing, engine: engine)
     return try Disk(
-      opened, backing: backing, readOnly: options.readOnly, warnings: warnings, engine: engine)
+      opened, backing: backing, readOnly: options.readOnly, warnings: notices + warnings,
+      journal: options.journal, engine: engine)
   }
 
   /// What UML's own driver sees otherwise than we do, or otherwise than whoever made the file may have meant.

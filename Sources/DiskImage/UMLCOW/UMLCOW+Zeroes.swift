@@ -34,6 +34,7 @@ extension UMLCOW.Disk {
   }
 
   private func makeZero(_ pages: Range<UInt64>, unmap: Bool) throws(DiskImageError) {
+    try nameJournal()
     try load(pages)
     durability.willChange()
     let start = geometry.dataOffset + pages.lowerBound

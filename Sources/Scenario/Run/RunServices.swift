@@ -80,7 +80,8 @@ final class EmbeddedServices: RunServices {
         }
       } else {
         powerSwitch = nil
-        server = try RealTimeServer(disks: disks, registry: registry, loop: loop, report: diskLog.append)
+        server = try RealTimeServer(
+          disks: disks, registry: registry, journals: .standard(), loop: loop, report: diskLog.append)
       }
     } catch { throw .service(error) }
     controller?.log = controllerLog.append

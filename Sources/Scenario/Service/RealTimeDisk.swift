@@ -24,16 +24,20 @@ final class RealTimeDisk {
   private let report: (String) -> Void
 
   /// - Parameters:
+  ///   - journals: where changes are kept that are not flushed; nil: only in our memory.
   ///   - mailbox: of the loop's thread.
   ///   - report: takes one line, on any thread.
   init(
-    _ configuration: DiskConfiguration, registry: FileRegistry, loop: EventLoop, mailbox: Mailbox,
-    report: @escaping @Sendable (String) -> Void
+    _ configuration: DiskConfiguration, registry: FileRegistry, journals: JournalFolder?, loop: EventLoop,
+    mailbox: Mailbox, report: @escaping @Sendable (String) -> Void
   ) throws(ServiceError) {
     self.configuration = configuration
     self.report = report
     let name = configuration.name
-    let image = try configuration.open(registry: registry, report: report)
+    let journal = journals.map { folder in
+      JournalOptions(folder: folder) { line in report("disk '\(name)': \(line)") }
+    }
+    let image = try configuration.open(registry: registry, journal: journal, report: report)
     (engine, engineReason) = try configuration.prepare(image)
     let device = SharedDevice(name: name, image: image)
     device.log = report

@@ -1,6 +1,7 @@
 // Disks and their clients in real time.
 import BlockDevice
 package import BlockIO
+package import DiskImage
 package import Linux
 import NBD
 
@@ -12,10 +13,12 @@ package final class RealTimeServer: DiskService {
   private let mailboxToken: EventLoop.Token
 
   /// Opens every image and listens on every socket; what was opened is closed again if one of them fails.
-  /// - Parameter report: takes one line, on the loop's thread, for each thing that goes wrong later.
+  /// - Parameters:
+  ///   - journals: where changes are kept that are not flushed; nil: only in our memory.
+  ///   - report: takes one line, on the loop's thread, for each thing that goes wrong later.
   package init(
-    disks configurations: [DiskConfiguration], registry: FileRegistry, loop: EventLoop,
-    report: @escaping (String) -> Void
+    disks configurations: [DiskConfiguration], registry: FileRegistry, journals: JournalFolder?,
+    loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.loop = loop
     let mailbox: Mailbox
@@ -39,7 +42,9 @@ package final class RealTimeServer: DiskService {
                 + "real time has nobody to charge it to; use model=zero"))
         }
         disks.append(
-          try RealTimeDisk(configuration, registry: registry, loop: loop, mailbox: mailbox) { line in
+          try RealTimeDisk(
+            configuration, registry: registry, journals: journals, loop: loop, mailbox: mailbox
+          ) { line in
             mailbox.post { report(line) }
           })
       }

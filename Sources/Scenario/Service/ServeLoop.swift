@@ -1,5 +1,6 @@
 // `ttblk serve`: disks for clients of other processes, until a signal or the end of the simulation.
 import BlockIO
+package import DiskImage
 import Glibc
 package import Linux
 import Simulation
@@ -26,9 +27,10 @@ package final class ServeLoop {
   private let held = HeldLines()
 
   /// Opens, listens, and then connects to the controller.
+  /// - Parameter journals: where changes are kept, in real time, that are not flushed.
   package init(
     disks: [DiskConfiguration], mode: TimeTravelMode, decisions: FaultDecisions = FaultDecisions(),
-    loop: EventLoop, report: @escaping (String) -> Void
+    journals: JournalFolder?, loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.loop = loop
     self.report = report
@@ -37,7 +39,8 @@ package final class ServeLoop {
     switch mode {
     case .off:
       client = nil
-      let realTime = try RealTimeServer(disks: disks, registry: registry, loop: loop, report: hold)
+      let realTime = try RealTimeServer(
+        disks: disks, registry: registry, journals: journals, loop: loop, report: hold)
       server = realTime
       realTime.onSessionEnd = { [unowned self] in hasLostSession = true }
       return

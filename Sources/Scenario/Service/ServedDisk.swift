@@ -103,13 +103,15 @@ extension DiskConfiguration {
   }
 
   /// Opens the image, and says what its user ought to know.
+  /// - Parameter journal: where changes are kept that are not flushed, in real time.
   func open(
-    registry: FileRegistry, report: (String) -> Void
+    registry: FileRegistry, journal: JournalOptions? = nil, report: (String) -> Void
   ) throws(ServiceError) -> any DiskImage {
     let opened: any DiskImage
     do throws(DiskImageError) {
-      opened = try openImage(
-        path: image, options: ImageOptions(format: format, readOnly: isReadOnly), registry: registry)
+      let options = ImageOptions(
+        format: format, readOnly: isReadOnly, journal: isWriteThrough ? nil : journal)
+      opened = try openImage(path: image, options: options, registry: registry)
     } catch { throw .image(error) }
     for warning in opened.warnings { report("disk '\(name)': \(warning)") }
     return opened

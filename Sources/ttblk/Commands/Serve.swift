@@ -1,5 +1,6 @@
 // ttblk serve
 import ArgumentParser
+import DiskImage
 import Glibc
 import Linux
 import Scenario
@@ -43,6 +44,18 @@ struct ServeCommand: ParsableCommand {
 
   @Option(help: ArgumentHelp("Our name at the controller; ties at one time go to the lower.", valueName: "n"))
   var timeTravelId: UInt64 = 0
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      Where the bits of UML COW and the tables of qcow2 disks are kept that are not flushed, in real \
+      time, so that a server that is killed (SIGKILL, out of memory) loses nothing: a folder in memory \
+      (tmpfs) that only this user may look into, or 'none'. By default /dev/shm/ttblk-UID. The next ttblk \
+      that opens such an image for writing, as the same user, takes them over; nothing else may write to \
+      it before. A disk that finds no room there goes on without, and says so.
+      """,
+      valueName: "folder"))
+  var journal: String?
 
   @Option(help: ArgumentHelp("Write what was done to this file at the end, as TOML.", valueName: "file"))
   var report: String?
@@ -91,6 +104,21 @@ struct ServeCommand: ParsableCommand {
       name: "disk", image: blkFile, socket: socketPath ?? fd.map { "fd:\($0)" }, isReadOnly: readOnly)
   }
 
+  /// Where journals are; a folder that was named must be usable.
+  private func journals() throws -> JournalFolder? {
+    switch journal {
+    case nil: return timeTravel == "off" ? .standard() : nil
+    case "none": return nil
+    case let path?:
+      guard timeTravel == "off" else {
+        throw CommandFailure(.usage, "--journal is for real time: simulated disks need none")
+      }
+      let folder = JournalFolder(path: resolve(path, try absolutePath(".")))
+      do { try folder.check() } catch { throw CommandFailure(.usage, "--journal: \(error)") }
+      return folder
+    }
+  }
+
   func run() throws {
     if printCapabilities {
       return announce(
@@ -117,7 +145,8 @@ struct ServeCommand: ParsableCommand {
     let signals = try Signals([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
     let loop = try EventLoop()
     let decisions = try FaultDecisions(log: faultLog, replaying: replayFaults)
-    let service = try ServeLoop(disks: disks, mode: mode, decisions: decisions, loop: loop, report: warn)
+    let service = try ServeLoop(
+      disks: disks, mode: mode, decisions: decisions, journals: try journals(), loop: loop, report: warn)
     announce("ready: \(disks.count) disk\(disks.count == 1 ? "" : "s")")
     if verbose { for line in service.server.engines { announce(line) } }
     service.endsWithClient = exitOnDisconnect

@@ -42,7 +42,7 @@ struct ImageCheckCommand: ParsableCommand {
   func run() throws {
     let options = ImageOptions(format: format, readOnly: true, lock: !forceShare, backing: backing)
     let report = try Check.run(
-      path: file, options: options, registry: FileRegistry(), progress: try progress.start("check"))
+      path: file, options: options, registry: makeRegistry(), progress: try progress.start("check"))
     announce(json ? report.json.indented : report.text)
     if report.isDamaged || (strict && report.isImperfect) { throw ExitCode(ExitCodes.negative.rawValue) }
   }

@@ -35,7 +35,7 @@ struct ImageCommitCommand: ParsableCommand {
   func run() throws {
     let progress = try progress.start("commit")
     let outcome = try Commit.run(
-      path: image, format: format, keepingSpace: keepSpace, registry: FileRegistry(), progress: progress)
+      path: image, format: format, keepingSpace: keepSpace, registry: makeRegistry(), progress: progress)
     guard json else { return }
     announce(
       JSONValue.object([

@@ -28,7 +28,7 @@ struct ImageCompactCommand: ParsableCommand {
 
   func run() throws {
     let outcome = try Compact.run(
-      path: file, format: format, registry: FileRegistry(), progress: try progress.start("compact"))
+      path: file, format: format, registry: makeRegistry(), progress: try progress.start("compact"))
     if json {
       let members: KeyValuePairs<String, JSONValue> = [
         "path": .string(file), "before": .unsigned(outcome.before), "after": .unsigned(outcome.after),

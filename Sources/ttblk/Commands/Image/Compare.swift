@@ -35,7 +35,7 @@ struct ImageCompareCommand: ParsableCommand {
   @OptionGroup var progress: ProgressOptions
 
   func run() throws {
-    let registry = FileRegistry()
+    let registry = makeRegistry()
     let progress = try progress.start("compare")
     let one = try source.open(first, format: firstFormat, registry: registry)
     let two = try source.open(second, format: secondFormat, registry: registry)

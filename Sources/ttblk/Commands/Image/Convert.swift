@@ -71,7 +71,7 @@ struct ImageConvertCommand: ParsableCommand {
   }
 
   func run() throws {
-    let registry = FileRegistry()
+    let registry = makeRegistry()
     let progress = try progress.start("convert")
     let input = try source.open(image, format: format, snapshot: snapshot, registry: registry)
     let conversion = Convert(input, to: output, replacing: force, registry: registry, progress: progress)

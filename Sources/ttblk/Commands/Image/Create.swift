@@ -81,7 +81,7 @@ struct ImageCreateCommand: ParsableCommand {
   private var kind: ImageFormat { format ?? (backing == nil || space == .reflink ? .raw : .umlCOW) }
 
   func run() throws {
-    let registry = FileRegistry()
+    let registry = makeRegistry()
     switch kind {
     case .raw:
       if let size {

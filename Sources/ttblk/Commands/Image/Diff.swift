@@ -42,7 +42,7 @@ struct ImageDiffCommand: ParsableCommand {
   }
 
   func run() throws {
-    let registry = FileRegistry()
+    let registry = makeRegistry()
     let progress = try progress.start("diff")
     let one = try source.open(image, format: format, registry: registry)
     let two: any DiskImage

@@ -56,7 +56,7 @@ struct ImageBenchCommand: ParsableCommand {
   func run() throws {
     let progress = try progress.start("bench")
     let disk = try openImage(
-      path: image, options: ImageOptions(format: format, readOnly: !write), registry: FileRegistry())
+      path: image, options: ImageOptions(format: format, readOnly: !write), registry: makeRegistry())
     let nanoseconds = try measure(disk, progress: progress)
     try disk.close()
     let seconds = Double(nanoseconds) / 1e9

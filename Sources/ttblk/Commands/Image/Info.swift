@@ -30,7 +30,7 @@ struct ImageInfoCommand: ParsableCommand {
 
   func run() throws {
     let options = ImageOptions(format: format, readOnly: true, backing: backing, snapshot: snapshot)
-    let info = try ImageInfo(path: file, options: options, registry: FileRegistry())
+    let info = try ImageInfo(path: file, options: options, registry: makeRegistry())
     announce(json ? info.json.indented : info.table)
     if info.problem != nil { throw ExitCode(ExitCodes.refused.rawValue) }
   }

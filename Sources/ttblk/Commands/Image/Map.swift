@@ -28,7 +28,7 @@ struct ImageMapCommand: ParsableCommand {
   @OptionGroup var source: SourceOptions
 
   func run() throws {
-    let image = try source.open(image, format: format, backing: backing, registry: FileRegistry())
+    let image = try source.open(image, format: format, backing: backing, registry: makeRegistry())
     var list = RecordList(json: json)
     try ImageMap.forEachRun(of: image) { run in
       var members: [JSONValue.Member] = [

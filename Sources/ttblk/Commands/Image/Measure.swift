@@ -42,7 +42,7 @@ struct ImageMeasureCommand: ParsableCommand {
     let clusterBits = UInt32(clusterSize.bytes.trailingZeroBitCount)
     let outcome: Measure.Outcome
     if let image {
-      let input = try source.open(image, format: format, registry: FileRegistry())
+      let input = try source.open(image, format: format, registry: makeRegistry())
       outcome = try Measure.image(input, as: to, clusterBits: clusterBits)
     } else {
       outcome = try Measure.disk(size?.bytes ?? 0, as: to, clusterBits: clusterBits)

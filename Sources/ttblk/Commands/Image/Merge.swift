@@ -32,7 +32,7 @@ struct ImageMergeCommand: ParsableCommand {
   @OptionGroup var progress: ProgressOptions
 
   func run() throws {
-    let registry = FileRegistry()
+    let registry = makeRegistry()
     let progress = try progress.start("merge")
     let input = try source.open(image, format: format, backing: backing, registry: registry)
     try Convert(input, to: output, replacing: force, registry: registry, progress: progress).toRaw()

@@ -37,7 +37,7 @@ struct ImageRebaseCommand: ParsableCommand {
 
   func run() throws {
     let outcome = try Rebase.run(
-      path: file, backing: backing, backingFormat: backingFormat, unsafe: unsafe, registry: FileRegistry(),
+      path: file, backing: backing, backingFormat: backingFormat, unsafe: unsafe, registry: makeRegistry(),
       progress: try progress.start("rebase"))
     if json {
       let members: KeyValuePairs<String, JSONValue> = [

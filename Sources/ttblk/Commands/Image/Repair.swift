@@ -51,7 +51,7 @@ struct ImageRepairCommand: ParsableCommand {
   @OptionGroup var progress: ProgressOptions
 
   func run() throws {
-    let registry = FileRegistry()
+    let registry = makeRegistry()
     if let undo {
       guard !(mixedPages || leaks || all || dryRun) else {
         throw CommandFailure(.usage, "--undo repairs nothing: leave the other options out")

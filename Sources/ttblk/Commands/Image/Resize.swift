@@ -42,7 +42,7 @@ struct ImageResizeCommand: ParsableCommand {
           + "or -1G")
     }
     let outcome = try Resize.run(
-      path: file, length: length, shrink: shrink, format: format, registry: FileRegistry())
+      path: file, length: length, shrink: shrink, format: format, registry: makeRegistry())
     if json {
       let members: KeyValuePairs<String, JSONValue> = [
         "path": .string(file), "before": .unsigned(outcome.before), "after": .unsigned(outcome.after),

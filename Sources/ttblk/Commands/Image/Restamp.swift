@@ -38,7 +38,7 @@ struct ImageRestampCommand: ParsableCommand {
           + "if the backing file really changed, the COW file is worthless")
     }
     let outcome = try Restamp.run(
-      path: file, evidence: original.map { .original($0) } ?? .word, registry: FileRegistry(),
+      path: file, evidence: original.map { .original($0) } ?? .word, registry: makeRegistry(),
       progress: try progress.start("restamp"))
     announce(json ? outcome.json.indented : "\(file): \(outcome.text)")
     if case .differs = outcome { throw ExitCode(ExitCodes.negative.rawValue) }

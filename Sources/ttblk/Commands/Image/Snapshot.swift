@@ -38,7 +38,7 @@ struct ImageSnapshotCreateCommand: ParsableCommand {
 
   func run() throws {
     try Snapshot.create(
-      of: snapshot.file, name: snapshot.name, registry: FileRegistry(),
+      of: snapshot.file, name: snapshot.name, registry: makeRegistry(),
       progress: try progress.start("snapshot create"))
   }
 }
@@ -54,7 +54,7 @@ struct ImageSnapshotListCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    let entries = try Snapshot.list(of: file, registry: FileRegistry())
+    let entries = try Snapshot.list(of: file, registry: makeRegistry())
     if json { return announce(JSONValue.array(entries.map(\.json)).indented) }
     if entries.isEmpty { return announce("\(file): no snapshots") }
     var table = TextTable(columns: ["name", "kind", "time (UTC)", "size", "occupies", "valid"])
@@ -83,7 +83,7 @@ struct ImageSnapshotApplyCommand: ParsableCommand {
 
   func run() throws {
     try Snapshot.apply(
-      to: snapshot.file, name: snapshot.name, registry: FileRegistry(),
+      to: snapshot.file, name: snapshot.name, registry: makeRegistry(),
       progress: try progress.start("snapshot apply"))
   }
 }
@@ -95,7 +95,7 @@ struct ImageSnapshotDeleteCommand: ParsableCommand {
   @OptionGroup var snapshot: SnapshotArguments
 
   func run() throws {
-    try Snapshot.delete(of: snapshot.file, name: snapshot.name, registry: FileRegistry())
+    try Snapshot.delete(of: snapshot.file, name: snapshot.name, registry: makeRegistry())
   }
 }
 

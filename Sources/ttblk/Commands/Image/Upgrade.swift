@@ -36,7 +36,7 @@ struct ImageUpgradeCommand: ParsableCommand {
 
   func run() throws {
     let outcome = try Upgrade.run(
-      path: file, output: output, backing: backing, registry: FileRegistry(),
+      path: file, output: output, backing: backing, registry: makeRegistry(),
       progress: try progress.start("upgrade"))
     if json {
       let members: KeyValuePairs<String, JSONValue> = [
