@@ -15,9 +15,9 @@ func parseTOML(_ text: String, file: String) throws(ConfigurationError) -> TOMLT
   }
 }
 
-/// Looks for what the parser (toml++ 3.4 in TOMLKit 0.6) asserts instead of reporting, and so ends the process:
-/// a `[` that begins a table and is followed by something that begins no key, as in `[.a]`; a bracket that
-/// closes another one, as in `[ }`; and signs that are legal in strings and comments alone.
+/// Looks for what the parser (toml++ 3.4 in TOMLKit 0.6) asserts instead of reporting, which ends the
+/// process: a `[` that begins a table and is followed by something that begins no key, as in `[.a]`; a
+/// bracket that closes another one, as in `[ }`; and signs that are legal in strings and comments alone.
 ///
 /// It follows strings, comments and brackets as far as a file is right; the parser stops where it is not.
 private struct TOMLGuard {
