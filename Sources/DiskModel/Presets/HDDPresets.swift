@@ -53,8 +53,8 @@ extension Preset {
       source: """
         the fit of ublk-disksim to a real drive (barracuda-2t): seek 1.0 and 13.0 ms by a root, 150 MB/s \
         flat (here with skews), overhead 30 us, bus 600 MB/s, 1 MiB of write cache, which writes back \
-        among its 8 oldest extents, order over 4 requests, age bound 500 ms. Assumed: 4 surfaces, head switch, runs of \
-        128 cylinders, segments
+        among its 8 oldest extents, order over 4 requests, age bound 500 ms. Assumed: 4 surfaces, head \
+        switch, runs of 128 cylinders, segments
         """,
       parameters: [
         "kind": "hdd", "rpm": 7200, "surfaces": 4, "run_cylinders": 128, "capacity": 2_000_398_934_016,
