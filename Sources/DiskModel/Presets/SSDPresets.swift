@@ -26,8 +26,8 @@ extension Preset {
         "NVMe drive with power-loss protection (Samsung PM9A3 1.92 TB class): 80 us, 130,000 writes a second",
       source: """
         ublk-disksim's nvme-plp, a fit to the data sheet: 64 dies, 16 KiB pages, tR, tPROG, channel, link, \
-        firmware, buffer; reads go before programs that have not begun, as there. Spare flash fitted to the \
-        data sheet's steady 4k random writes. Assumed: 8 channels, erase 3 ms (FEMU's TLC) for 16 MiB, a flush \
+        firmware, buffer; reads go before programs that have not begun, as there. Spare flash: 2 TiB for 1.92 TB, \
+        which gives the data sheet's steady 4k random writes. Assumed: 8 channels, erase 3 ms (FEMU's TLC) for 16 MiB, a flush \
         as long as a write's firmware
         """,
       parameters: [
@@ -35,7 +35,7 @@ extension Preset {
         "program": "400us", "erase": "3ms", "block": "16MiB", "channel_bandwidth": "1200MB/s",
         "scheduler": "read_first", "link_bandwidth": "6900MB/s", "firmware_read": "14us",
         "firmware_write": "14us", "write_buffer": "64MiB", "power_loss_protection": true,
-        "discard_bandwidth": "4TiB/s", "over_provisioning": "13%", "capacity": "1920GB",
+        "discard_bandwidth": "4TiB/s", "over_provisioning": "14.5%", "capacity": "1920GB",
       ]),
     Preset(
       name: "ssd-nvme-tlc",
@@ -53,7 +53,7 @@ extension Preset {
         "channel_bandwidth": "800MB/s", "scheduler": "read_first", "program_suspend": "20us",
         "erase_suspend": "20us", "link_bandwidth": "3000MB/s", "link_command": "560ns",
         "firmware_read": "23600ns", "firmware_write": "23600ns", "write_buffer": "64MiB",
-        "power_loss_protection": true, "discard_bandwidth": "4TiB/s", "over_provisioning": "13%",
+        "power_loss_protection": true, "discard_bandwidth": "4TiB/s", "over_provisioning": "11.4%",
         "capacity": "3840GB",
       ]),
     Preset(
@@ -72,7 +72,7 @@ extension Preset {
         "channel_bandwidth": "1200MB/s", "scheduler": "read_first", "link_bandwidth": "560MB/s",
         "link_command": "3us", "firmware_read": "17500ns", "firmware_write": "17500ns",
         "write_buffer": "32MiB", "power_loss_protection": false, "flush": "3200us", "flush_queued": false,
-        "discard": "100us", "discard_bandwidth": "1TiB/s", "over_provisioning": "7%", "capacity": "1TB",
+        "discard": "100us", "discard_bandwidth": "1TiB/s", "over_provisioning": "4.4%", "capacity": "1TB",
       ]),
     Preset(
       name: "ssd-sata-datacenter",
@@ -89,7 +89,7 @@ extension Preset {
         "channel_bandwidth": "800MB/s", "scheduler": "read_first", "link_bandwidth": "560MB/s",
         "link_command": "3us", "firmware_read": "29us", "firmware_write": "29us", "write_buffer": "32MiB",
         "power_loss_protection": true, "flush": "15us", "flush_queued": false, "discard": "100us",
-        "discard_bandwidth": "1TiB/s", "over_provisioning": "9%", "capacity": "960GB",
+        "discard_bandwidth": "1TiB/s", "over_provisioning": "8.6%", "capacity": "960GB",
       ]),
   ]
 }
