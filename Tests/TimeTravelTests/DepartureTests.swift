@@ -141,6 +141,61 @@ import Testing
     #expect(remote.receiveAll() == ["FREE_UNTIL \(far(10))", "RUN 10"])
   }
 
+  @Test func aPassiveClientKeepsNobodyGoing() throws {
+    let bench = try Bench(clients: 1)
+    let local = bench.controller.makeLocalClient(name: 50, priority: 0, isPassive: true)
+    var turns: [SimulationTime] = []
+    local.onTurn = {
+      turns.append(local.now)
+      local.finishTurn(next: SimulationTime(nanoseconds: 500))
+    }
+    local.requestWake(at: SimulationTime(nanoseconds: 10))
+    let remote = try bench.waiting([(.shared, 10)])[0]
+    // Its priority puts it first; the other one is bound by what it wants next.
+    #expect(turns == [SimulationTime(nanoseconds: 10)])
+    #expect(try bench.run(remote) == ["RUN 10"])
+    #expect(remote.schedule?.freeUntil == SimulationTime(nanoseconds: 500))
+    remote.close()
+    try bench.settle()
+    #expect(turns.count == 1 && bench.endings == [.finished])
+    #expect(bench.controller.now == SimulationTime(nanoseconds: 10))
+  }
+
+  @Test(arguments: [ScriptedClient.Mode.message, .shared])
+  func whoLosesItsPowerIsForgottenAtOnce(mode: ScriptedClient.Mode) throws {
+    let bench = try Bench(clients: 2)
+    let all = try bench.waiting([(mode, 10), (mode, 20)])
+    try bench.run(all[0])
+    #expect(bench.controller.isPresent(name: 1) && !bench.controller.isPresent(name: 3))
+    // In its own turn; it is still connected, and nothing that it says counts.
+    bench.controller.dismiss(name: 1)
+    all[0].send(.update, time: 15)
+    try bench.settle()
+    #expect(!bench.controller.isPresent(name: 1))
+    #expect(bench.controller.now == SimulationTime(nanoseconds: 20))
+    #expect(try bench.run(all[1]).last == "RUN 20")
+    bench.controller.dismiss(name: 1)
+    #expect(bench.controller.clientCount == 1 && bench.log == [])
+  }
+
+  @Test func aWakeMayBeReplacedByALaterOneOrNone() throws {
+    let bench = try Bench(clients: 1)
+    let local = bench.controller.makeLocalClient(name: 0)
+    var turns: [SimulationTime] = []
+    local.onTurn = {
+      turns.append(local.now)
+      local.finishTurn(next: nil)
+    }
+    local.requestWake(at: SimulationTime(nanoseconds: 5))
+    local.replaceWake(by: SimulationTime(nanoseconds: 30))
+    let remote = try bench.waiting([(.message, 20)])[0]
+    #expect(turns.isEmpty)
+    try bench.run(remote)
+    local.replaceWake(by: nil)
+    try bench.wait(remote, nil)
+    #expect(turns.isEmpty && bench.endings == [.finished])
+  }
+
   @Test func identifiersAreUsedAgain() throws {
     let bench = try Bench(clients: 2)
     let all = try bench.waiting([(.shared, 10), (.shared, 20)])
