@@ -60,7 +60,8 @@ let package = Package(
     module(
       "Scenario",
       [
-        "Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage", "VhostUser",
+        "Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage",
+        "VhostUser",
         "BlockDevice", "VirtioBlock", "NBD", toml,
       ]),
     module("TestKit", ["Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "VhostUser"]),

@@ -53,11 +53,15 @@ package protocol DiskModel: Sendable {
   /// Called at a time it asked for.
   mutating func advance(to now: SimulationTime, into finished: inout [ModelCompletion])
 
+  /// How a large drive stands for this disk, a line for its user; nil where there was nothing to choose.
+  var placement: String? { get }
+
   /// What the model counted of its own, for reports: collections, programmed pages, busy time.
   var counters: [ModelCounter] { get }
 }
 
 extension DiskModel {
+  package var placement: String? { nil }
   package var counters: [ModelCounter] { [] }
 }
 

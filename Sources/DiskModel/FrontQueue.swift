@@ -77,6 +77,8 @@ package struct FrontQueue<Model: DiskModel>: DiskModel {
     }
   }
 
+  package var placement: String? { model.placement }
+
   package var counters: [ModelCounter] {
     [ModelCounter("queue_waits", waits), ModelCounter("queue_wait_ns", waitedTime)] + model.counters
   }

@@ -14,6 +14,7 @@ package struct HDDModel: DiskModel {
   package let parameters: HDDParameters
   /// One line: which drive this is, and where the disk lies on it.
   package let placementDescription: String
+  package var placement: String? { placementDescription }
   package let minimumLatency: SimulationDuration
 
   let geometry: HDDGeometry

@@ -26,9 +26,9 @@ extension Preset {
         "NVMe drive with power-loss protection (Samsung PM9A3 1.92 TB class): 80 us, 130,000 writes a second",
       source: """
         ublk-disksim's nvme-plp, a fit to the data sheet: 64 dies, 16 KiB pages, tR, tPROG, channel, link, \
-        firmware, buffer; reads go before programs that have not begun, as there. Spare flash: 2 TiB for 1.92 TB, \
-        which gives the data sheet's steady 4k random writes. Assumed: 8 channels, erase 3 ms (FEMU's TLC) for 16 MiB, a flush \
-        as long as a write's firmware
+        firmware, buffer; reads go before programs that have not begun, as there. Spare flash: 2 TiB \
+        for 1.92 TB, which gives the data sheet's steady 4k random writes. Assumed: 8 channels, erase 3 \
+        ms (FEMU's TLC) for 16 MiB, a flush as long as a write's firmware
         """,
       parameters: [
         "kind": "ssd", "channels": 8, "dies_per_channel": 8, "flash_page": "16KiB", "read": "62us",
@@ -42,10 +42,10 @@ extension Preset {
       summary:
         "NVMe drive with TLC pages of three speeds (Micron 7300 PRO 3.84 TB class): 77 us, suspends programs",
       source: """
-        ublk-disksim's micron-7300, measured on a drive: tR of lower, middle and upper pages, 64 KiB programs \
-        of 2.6 ms, suspension within 20 us, link, firmware, buffer. Spare flash fitted to the data sheet's \
-        75,000 steady 4k random writes. Assumed: 8 channels, four planes, erase 3 ms (FEMU's TLC) for 24 MiB, \
-        erases suspended as programs are, a flush as long as a write's firmware
+        ublk-disksim's micron-7300, measured on a drive: tR of lower, middle and upper pages, 64 KiB \
+        programs of 2.6 ms, suspension within 20 us, link, firmware, buffer. Spare flash fitted to the \
+        data sheet's 75,000 steady 4k random writes. Assumed: 8 channels, four planes, erase 3 ms \
+        (FEMU's TLC) for 24 MiB, erases suspended as programs are, a flush as long as a write's firmware
         """,
       parameters: [
         "kind": "ssd", "channels": 8, "dies_per_channel": 8, "planes": 4, "flash_page": "16KiB",
@@ -61,10 +61,10 @@ extension Preset {
       summary:
         "SATA drive without power-loss protection (Samsung 870 EVO 1 TB class): 77 us, a flush of 3.6 ms",
       source: """
-        ublk-disksim's sata-consumer, a fit to the data sheet and to published rates of synchronous writes: 16 \
-        dies, 16 KiB pages, tR, tPROG, channel, link and its 3 us a command, firmware, buffer, flush. Spare \
-        flash fitted to its estimate of 12,000 steady 4k random writes. Not there: the SLC cache. Assumed: 8 \
-        channels, erase 3 ms (FEMU's TLC) for 16 MiB, discards
+        ublk-disksim's sata-consumer, a fit to the data sheet and to published rates of synchronous \
+        writes: 16 dies, 16 KiB pages, tR, tPROG, channel, link and its 3 us a command, firmware, \
+        buffer, flush. Spare flash fitted to its estimate of 12,000 steady 4k random writes. Not there: \
+        the SLC cache. Assumed: 8 channels, erase 3 ms (FEMU's TLC) for 16 MiB, discards
         """,
       parameters: [
         "kind": "ssd", "queue_depth": 32, "channels": 8, "dies_per_channel": 2, "flash_page": "16KiB",
@@ -78,10 +78,10 @@ extension Preset {
       name: "ssd-sata-datacenter",
       summary: "SATA drive with power-loss protection (Samsung PM883 960 GB class): 120 us, a flush of 15 us",
       source: """
-        ublk-disksim's sata-plp, a fit to the data sheet and to published rates of synchronous writes: 32 dies, \
-        16 KiB pages, tR, tPROG, channel, link and its 3 us a command, firmware, buffer, flush. Spare flash \
-        fitted to the data sheet's 25,000 steady 4k random writes. Assumed: 8 channels, erase 3 ms (FEMU's \
-        TLC) for 16 MiB, discards
+        ublk-disksim's sata-plp, a fit to the data sheet and to published rates of synchronous writes: \
+        32 dies, 16 KiB pages, tR, tPROG, channel, link and its 3 us a command, firmware, buffer, \
+        flush. Spare flash fitted to the data sheet's 25,000 steady 4k random writes. Assumed: 8 \
+        channels, erase 3 ms (FEMU's TLC) for 16 MiB, discards
         """,
       parameters: [
         "kind": "ssd", "queue_depth": 32, "channels": 8, "dies_per_channel": 4, "flash_page": "16KiB",

@@ -2,7 +2,7 @@
 
 /// The drive's channels and dies with as many blocks as the disk needs.
 ///
-/// The flash pages of a partition are numbered in the order in which they are written: through a program unit,
+/// The flash pages of a partition are numbered in the order in which they are written: in a program unit,
 /// then channel, die, word line, line. A page's number alone tells where it is.
 struct SSDGeometry: Sendable {
   /// 4 KiB pages of the simulated drive; those of the disk come first.
@@ -41,7 +41,7 @@ struct SSDGeometry: Sendable {
     let page = SSDParameters.pageSize
     guard diskSize / page < UInt64(Self.pagesMax) else {
       throw DiskModelError(
-        "a disk of \(diskSize) bytes is too large for the model of a drive: 8 TiB with its spare flash at most"
+        "a disk of \(diskSize) bytes is too large for a modelled drive: 8 TiB with its spare flash at most"
       )
     }
     partitions = parameters.partitions
@@ -79,7 +79,7 @@ struct SSDGeometry: Sendable {
     pagesPerPartition = lines * linePages
     guard pagesPerPartition * partitions < Self.pagesMax else {
       throw DiskModelError(
-        "a disk of \(diskSize) bytes is too large for the model of a drive: 8 TiB with its spare flash at most"
+        "a disk of \(diskSize) bytes is too large for a modelled drive: 8 TiB with its spare flash at most"
       )
     }
     byPartition = Divider(partitions)

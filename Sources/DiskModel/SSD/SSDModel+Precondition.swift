@@ -6,7 +6,7 @@ extension SSDModel {
   mutating func prepare(_ stream: RandomStream) {
     guard parameters.precondition != .none else { return }
     for partition in 0..<geometry.partitions { fill(partition) }
-    guard case .random(let times) = parameters.precondition else { return }
+    guard case .randomly(let times) = parameters.precondition else { return }
     var stream = stream
     for _ in 0..<(times * geometry.logicalPages) {
       overwrite(UInt32(truncatingIfNeeded: stream.next(upperBound: UInt64(geometry.logicalPages))))

@@ -1,7 +1,8 @@
 // A flash drive: what the parts do when, one event after the other.
 package import Simulation
 
-/// The model of a solid-state drive: channels, dies, firmware, write buffer and a page-mapped translation layer.
+/// The model of a solid-state drive: channels, dies, firmware, write buffer and a page-mapped translation
+/// layer.
 ///
 /// Every stage of a request asks for its resource when its turn has come, and nothing is booked ahead. A
 /// resource serves in the order of asking; what happens at the same time happens in the order in which it was
@@ -104,6 +105,8 @@ package struct SSDModel: DiskModel {
   }
 
   /// How the drive was made to fit the disk, in one line.
+  package var placement: String? { placementDescription }
+
   package var placementDescription: String { geometry.description(parameters) }
 
   package var nextWake: SimulationTime? { events.nextTime.map { SimulationTime(nanoseconds: $0) } }

@@ -27,7 +27,7 @@ package struct SSDParameters: Sendable {
     /// Written once from beginning to end.
     case fill
     /// Filled, then as many times its pages overwritten in random order, with repetitions.
-    case random(Int)
+    case randomly(Int)
   }
 
   // Flash.
@@ -166,7 +166,7 @@ package struct SSDParameters: Sendable {
     guard programUnit % stripe == 0 else {
       throw error(
         "program_unit",
-        "'program_unit' is \(programUnit) bytes, not a multiple of the \(stripe) bytes of a page in all planes"
+        "'program_unit' is \(programUnit) bytes, no multiple of the \(stripe) bytes of a page in all planes"
       )
     }
     guard programUnit <= 4 << 20 else {
@@ -191,7 +191,7 @@ package struct SSDParameters: Sendable {
     guard writeBuffer >= least, writeBuffer % Self.pageSize == 0 else {
       throw error(
         "write_buffer",
-        "'write_buffer' is \(writeBuffer) bytes, not a multiple of 4096 and at least two program units for each "
+        "'write_buffer' is \(writeBuffer) bytes, no multiple of 4096 and at least two program units for each "
           + "partition (\(least))")
     }
     for (key, time) in [("program_suspend", programSuspend), ("erase_suspend", eraseSuspend)] {
@@ -269,7 +269,7 @@ package struct SSDParameters: Sendable {
           "'\(key)' is \"\(text)\", not \"none\", \"fill\" or \"random:K\" (or randomK) with K from 1 to 100",
           key: key)
       }
-      return .random(times)
+      return .randomly(times)
     }
   }
 

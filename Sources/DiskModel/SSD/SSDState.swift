@@ -223,7 +223,8 @@ struct SSDPartition: Sendable {
   /// The line whose stripes are being read, and how far.
   var victim = noIndex
   var cursor: UInt32 = 0
-  /// Lines that are being emptied, their pages that have not moved yet, and reads of their stripes on the way.
+  /// Lines that are being emptied, their pages that have not moved yet, and reads of their stripes on the
+  /// way.
   var emptying = 0
   var pagesToMove: UInt32 = 0
   var readsInFlight = 0

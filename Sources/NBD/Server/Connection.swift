@@ -104,6 +104,9 @@ private struct Talk: ~Copyable {
         done += sent
       } else if errno == EAGAIN {
         if let end = wait(for: POLLOUT) { return end }
+      } else if errno == EPIPE || errno == ECONNRESET {
+        // It has gone before it was greeted: nothing is wrong with that.
+        return End(reason: nil)
       } else if errno != EINTR {
         return End(reason: String(cString: strerror(errno)))
       }

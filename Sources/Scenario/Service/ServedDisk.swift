@@ -40,6 +40,9 @@ package final class ServedDisk {
     do throws(DiskModelError) { timed = try model.make(for: context) } catch {
       throw .configuration(ConfigurationError("disk '\(configuration.name)': \(error)"))
     }
+    if let placement = timed?.placement {
+      report("disk '\(configuration.name)': \(configuration.model): \(placement)")
+    }
     let faults = try configuration.makeFaults(over: image, decisions, report: report)
     let device = Device(
       name: configuration.name, identifier: identifier, image: image, model: timed, log: log, faults: faults)

@@ -14,6 +14,8 @@ struct ModelMeasurement {
   /// Of the completions, in their order.
   let digest: String
   let counters: [ModelCounter]
+  /// How a large drive stood for the disk.
+  let placement: String?
   /// Processor time of this process for each request, the loop around the model included.
   let hostNanoseconds: UInt64
 
@@ -47,6 +49,7 @@ struct ModelMeasurement {
     elapsed = loop.now.since(.zero)
     digest = log.digest
     counters = model.counters
+    placement = model.placement
     hostNanoseconds = host / UInt64(max(1, workload.count))
   }
 

@@ -49,6 +49,7 @@ extension ModelMeasurement {
     for (name, perThousand) in Self.percentiles {
       members.append(.init("\(name)Nanoseconds", .unsigned(percentile(perThousand))))
     }
+    if let placement { members.append(.init("placement", .string(placement))) }
     members.append(
       .init("counters", .object(counters.map { JSONValue.Member($0.name, .unsigned($0.value)) })))
     members.append(.init("digest", .string(digest)))
@@ -71,6 +72,7 @@ extension ModelMeasurement {
     for (name, perThousand) in Self.percentiles {
       rows.append((name == "p999" ? "p99.9" : name, microseconds(percentile(perThousand))))
     }
+    if let placement { rows.insert(("drive", placement), at: 1) }
     for counter in counters { rows.append((counter.name, "\(counter.value)")) }
     rows += [("digest", digest), ("host", "\(hostNanoseconds) ns of processor time for a request")]
     let width = rows.map(\.0.count).max() ?? 0
