@@ -60,7 +60,7 @@ let package = Package(
     module(
       "Scenario",
       [
-        "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage", "VhostUser",
+        "Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskModel", "DiskImage", "VhostUser",
         "BlockDevice", "VirtioBlock", "NBD", toml,
       ]),
     module("TestKit", ["Linux", "CLinux", "Simulation", "Telemetry", "TimeTravel", "VhostUser"]),
@@ -72,7 +72,9 @@ let package = Package(
       ],
       swiftSettings: settings),
     tests("BlockIOTests", ["BlockIO", "Linux", "CLinux", "Simulation"]),
-    tests("BlockDeviceTests", ["BlockDevice", "DiskImage", "BlockIO", "Simulation", "Telemetry"]),
+    tests(
+      "BlockDeviceTests",
+      ["BlockDevice", "DiskImage", "DiskModel", "BlockIO", "Simulation", "Telemetry"]),
     tests("DiskImageTests", ["DiskImage", "BlockIO", "Linux", "Simulation"]),
     .target(name: "SingleStep", path: "Tests/SingleStep"),
     tests("VhostUserTests", ["VhostUser", "TestKit", "Linux", "Simulation", "SingleStep"]),
@@ -81,6 +83,7 @@ let package = Package(
     tests("LinuxTests", ["Linux", "CLinux"]),
     tests("SimulationTests", ["Simulation"]),
     tests("DiskModelTests", ["DiskModel", "Simulation"]),
+    tests("ScenarioTests", ["Scenario", "DiskModel", "Simulation"]),
     tests("TelemetryTests", ["Telemetry", "Simulation"]),
     tests("TidyTests", []),
     // Real UML kernels; images/guest/build.sh --debian builds them.

@@ -104,7 +104,7 @@ manual() {
   local page=.build/plugins/GenerateManual/outputs/ttblk/ttblk.1 command
   rm -f "$page"
   swift package generate-manual --configuration debug || return
-  for command in run serve controller image bench; do
+  for command in run serve controller image model bench; do
     grep -q "^.It Em $command$" "$page" || { echo "no '$command' in $page" >&2; return 1; }
   done
 }

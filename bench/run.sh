@@ -1,5 +1,5 @@
 #!/bin/bash
-# Prints the figures of RESULTS.md: bench/run.sh [time-travel|start|idle|image|block]; all of them without an argument.
+# Prints the figures of RESULTS.md: bench/run.sh [time-travel|start|idle|image|block|model]; all of them without an argument.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -67,8 +67,28 @@ image() { python3 "$top/bench/image.py" --folder /var/tmp --folder /dev/shm "$tt
 # ttblk serve beside qemu-storage-daemon: same files, same front-end; a quarter of an hour.
 block() { python3 "$top/bench/block.py" --out "$top/bench/out" "$ttblk"; }
 
+# What each preset costs the host, the median of five runs, and what it says at depths 1 and 32.
+model() {
+  "$ttblk" model list --json >"$work/presets.json"
+  python3 - "$ttblk" "$work/presets.json" <<'PY'
+import json, statistics, subprocess, sys
+ttblk, presets = sys.argv[1:]
+print(f"{'preset':24} {'pattern':10} {'depth':>5} {'host ns/request':>16} {'IOPS':>10} {'mean us':>10} {'p99 us':>10}")
+for preset in json.load(open(presets)):
+    for pattern in ("randread", "randwrite"):
+        for depth in (1, 32):
+            runs = [json.loads(subprocess.run(
+                [ttblk, "model", "run", preset["name"], "--workload", f"{pattern},4k,depth={depth},count=100000", "--json"],
+                check=True, capture_output=True).stdout) for _ in range(5)]
+            run = runs[0]
+            assert all(other["digest"] == run["digest"] for other in runs)
+            print(f"{preset['name']:24} {pattern:10} {depth:5} {statistics.median(r['hostNanosecondsPerRequest'] for r in runs):16}"
+                  f" {run['requestsPerSecond']:10.0f} {run['meanNanoseconds'] / 1000:10.1f} {run['p99Nanoseconds'] / 1000:10.1f}")
+PY
+}
+
 set_up
 machine
-for figure in "${@:-time_travel start idle image block}"; do
+for figure in "${@:-time_travel start idle image block model}"; do
   for name in ${figure//-/_}; do "$name"; done
 done

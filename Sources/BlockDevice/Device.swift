@@ -21,28 +21,40 @@ package final class Device {
   package var isWriteThrough = false
   /// Takes one line when the host fails a request.
   package var log: (String) -> Void = { _ in }
+  /// Called when the power has gone of the node that the disk belongs to.
+  package var onPowerCut: ((FaultyDisk.Event) -> Void)?
 
-  private var model: (any DiskModel)?
+  var model: (any DiskModel)?
+  /// What goes wrong; nil, and without any cost, if nothing does.
+  let faults: FaultyDisk?
   private let completionLog: CompletionLog
   private var nextSequence: UInt64 = 0
-  private var pending: [UInt64: Pending] = [:]
-  private var due = EventQueue()
+  var pending: [UInt64: Pending] = [:]
+  var due = EventQueue()
   private var finished: [ModelCompletion] = []
 
-  private struct Pending {
+  struct Pending {
     var request: BlockRequest
     var status: BlockStatus
     var submitted: SimulationTime
+    /// What faults made of it: why it fails, whether it ever completes, how late.
+    var code: CInt = 0
+    var isHung = false
+    var slowness: Slowness?
   }
 
-  /// - Parameter model: nil completes every request when it is made.
+  /// - Parameters:
+  ///   - model: nil completes every request when it is made.
+  ///   - faults: over the same image.
   package init(
-    name: String, identifier: UInt32, image: any DiskImage, model: (any DiskModel)?, log: CompletionLog
+    name: String, identifier: UInt32, image: any DiskImage, model: (any DiskModel)?, log: CompletionLog,
+    faults: FaultyDisk? = nil
   ) {
     self.name = name
     self.identifier = identifier
     self.image = image
     self.model = model
+    self.faults = faults
     completionLog = log
   }
 
@@ -52,14 +64,14 @@ package final class Device {
   /// Whether everything but reads and flushes is refused.
   package var isReadOnly: Bool { image.isReadOnly }
 
-  package var modelSpecification: String { model?.specification ?? "zero" }
-
   /// When `advance` has something to do; nil for never.
   package var nextWake: SimulationTime? {
-    switch (due.nextTime, model?.nextWake) {
-    case (let a?, let b?): min(a, b)
-    case (let a, let b): a ?? b
-    }
+    let wake: SimulationTime? =
+      switch (due.nextTime, model?.nextWake) {
+      case (let a?, let b?): min(a, b)
+      case (let a, let b): a ?? b
+      }
+    return faults == nil ? wake : nextWake(besides: wake)
   }
 
   /// Takes a request at `now`, moves its data, and appends its answer if it is complete.
@@ -70,7 +82,13 @@ package final class Device {
   ) {
     let sequence = nextSequence
     nextSequence += 1
-    let entry = Pending(request: request, status: move(request, data), submitted: now)
+    var entry = Pending(request: request, status: .ok, submitted: now)
+    if let faults {
+      guard let taken = take(entry, sequence, data, faults, into: &completions) else { return }
+      entry = taken
+    } else {
+      entry.status = move(request, data)
+    }
     guard model != nil, let operation = ModelRequest.Operation(request.operation) else {
       return complete(entry, sequence, at: now, into: &completions)
     }
@@ -83,11 +101,16 @@ package final class Device {
 
   /// Appends the answers that are due at `now`, in their order.
   package func advance(to now: SimulationTime, into completions: inout [BlockCompletion]) {
+    if let faults { follow(faults.pass(to: now), into: &completions) }
     if let wake = model?.nextWake, wake <= now {
       model?.advance(to: now, into: &finished)
       schedule()
     }
     while let (key, sequence) = due.popDue(at: now) {
+      if let faults, let end = faults.stall(at: key.time, request: sequence) {
+        due.insert(sequence, at: EventKey(time: end, sequence: sequence))
+        continue
+      }
       guard let entry = pending.removeValue(forKey: sequence) else { continue }
       complete(entry, sequence, at: key.time, into: &completions)
     }
@@ -97,7 +120,7 @@ package final class Device {
   package func completePending(at now: SimulationTime, into completions: inout [BlockCompletion]) {
     advance(to: now, into: &completions)
     for sequence in pending.keys.sorted() {
-      guard let entry = pending.removeValue(forKey: sequence) else { continue }
+      guard let entry = pending.removeValue(forKey: sequence), !entry.isHung else { continue }
       complete(entry, sequence, at: now, into: &completions)
     }
     due = EventQueue()
@@ -110,28 +133,42 @@ package final class Device {
   }
 
   private func schedule() {
-    for one in finished { due.insert(one.sequence, at: EventKey(time: one.time, sequence: one.sequence)) }
+    for one in finished {
+      let time = faults == nil ? one.time : completionTime(of: one)
+      due.insert(one.sequence, at: EventKey(time: time, sequence: one.sequence))
+    }
     finished.removeAll(keepingCapacity: true)
   }
 
-  private func complete(
+  func complete(
     _ entry: Pending, _ sequence: UInt64, at now: SimulationTime, into completions: inout [BlockCompletion]
   ) {
+    var entry = entry
     let request = entry.request
+    if let faults {
+      entry.status = faults.complete(
+        request, sequence: sequence, status: entry.status, isForced: isForced(request))
+    }
     statistics.record(request, entry.status, latency: now.since(entry.submitted))
     completionLog.append(
       CompletionLog.Record(
         completed: now, submitted: entry.submitted, sequence: sequence, offset: request.offset,
         length: request.length, disk: identifier, operation: UInt16(request.operation.rawValue),
         status: UInt16(entry.status.rawValue)))
-    completions.append(BlockCompletion(tag: request.tag, status: entry.status))
+    completions.append(BlockCompletion(tag: request.tag, status: entry.status, code: entry.code))
+  }
+
+  /// Whether a request lies within the disk, and changes nothing that may not be changed.
+  func isAcceptable(_ request: BlockRequest) -> Bool {
+    let end = request.offset.addingReportingOverflow(request.length)
+    guard !end.overflow, end.partialValue <= image.size else { return false }
+    return !image.isReadOnly || request.operation == .read || request.operation == .flush
   }
 
   /// Moves the bytes now. A failure is the request's alone.
   private func move(_ request: BlockRequest, _ data: UnsafeBufferPointer<iovec>) -> BlockStatus {
-    let end = request.offset.addingReportingOverflow(request.length)
-    guard !end.overflow, end.partialValue <= image.size else { return .ioError }
-    if image.isReadOnly, request.operation != .read, request.operation != .flush { return .ioError }
+    guard isAcceptable(request) else { return .ioError }
+    let end = request.offset + request.length
     do {
       switch request.operation {
       case .read: try image.read(at: request.offset, into: data)
@@ -139,9 +176,9 @@ package final class Device {
         try image.write(at: request.offset, from: data)
         if isWriteThrough { try image.flush() }
       case .flush: if !image.isReadOnly { try image.flush() }
-      case .discard: try image.discard(request.offset..<end.partialValue)
+      case .discard: try image.discard(request.offset..<end)
       case .writeZeroes:
-        try image.writeZeroes(request.offset..<end.partialValue, unmap: request.mayUnmap)
+        try image.writeZeroes(request.offset..<end, unmap: request.mayUnmap)
       }
       return .ok
     } catch {

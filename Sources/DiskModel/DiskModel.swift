@@ -3,7 +3,16 @@ package import Simulation
 
 /// What a model may know of a request: never its bytes.
 package struct ModelRequest: Sendable {
-  package enum Operation: Sendable { case read, write, flush, discard, writeZeroes }
+  package enum Operation: String, CaseIterable, Sendable {
+    case read, write, flush, discard
+    case writeZeroes = "write_zeroes"
+
+    /// Its name in tables of parameters.
+    package var key: String { rawValue }
+
+    /// Whether its bytes go over the wire; the others name a range, or nothing.
+    package var movesBytes: Bool { self == .read || self == .write }
+  }
   package var operation: Operation
   /// Bytes from the beginning of the disk.
   package var offset: UInt64
@@ -11,9 +20,14 @@ package struct ModelRequest: Sendable {
   package var length: UInt64
   /// Counts the requests of one disk.
   package var sequence: UInt64
+  /// Whether a write is done only when it is on the medium (FUA): nobody will ask for a flush.
+  package var isForced: Bool
 
-  package init(operation: Operation, offset: UInt64, length: UInt64, sequence: UInt64) {
+  package init(
+    operation: Operation, offset: UInt64, length: UInt64, sequence: UInt64, isForced: Bool = false
+  ) {
     self.operation = operation
+    self.isForced = isForced
     self.offset = offset
     self.length = length
     self.sequence = sequence
@@ -24,9 +38,6 @@ package struct ModelRequest: Sendable {
 ///
 /// It has no clock, does no I/O and never learns how long the host took.
 package protocol DiskModel: Sendable {
-  /// As it is written in a configuration: `affine:50us`.
-  var specification: String { get }
-
   /// No request completes earlier than this after its submission; a controller may use it as lookahead.
   var minimumLatency: SimulationDuration { get }
 
@@ -41,6 +52,25 @@ package protocol DiskModel: Sendable {
 
   /// Called at a time it asked for.
   mutating func advance(to now: SimulationTime, into finished: inout [ModelCompletion])
+
+  /// What the model counted of its own, for reports: collections, programmed pages, busy time.
+  var counters: [ModelCounter] { get }
+}
+
+extension DiskModel {
+  package var counters: [ModelCounter] { [] }
+}
+
+/// One number of a report.
+package struct ModelCounter: Equatable, Sendable {
+  /// In lower case with underscores, as JSON has it; times end in `_ns`, lengths in `_bytes`.
+  package var name: String
+  package var value: UInt64
+
+  package init(_ name: String, _ value: UInt64) {
+    self.name = name
+    self.value = value
+  }
 }
 
 /// The model's verdict on one request.
@@ -54,24 +84,14 @@ package struct ModelCompletion: Equatable, Sendable {
   }
 }
 
-/// Why a model specification was refused; one lower-case line.
+/// Why a model was refused; one lower-case line.
 package struct DiskModelError: Error, CustomStringConvertible {
   package let description: String
+  /// The parameter that is wrong; whoever knows its file and line puts them before the description.
+  package let key: String?
 
-  package init(_ description: String) { self.description = description }
-}
-
-/// Reads a specification as configurations have it.
-/// - Returns: nil for `zero`: requests then complete when they are made.
-package func makeDiskModel(_ specification: String) throws(DiskModelError) -> (any DiskModel)? {
-  let parts = specification.split(separator: ":", omittingEmptySubsequences: false)
-  switch parts[0] {
-  case "zero" where parts.count == 1:
-    return nil
-  case "affine":
-    return try AffineModel(arguments: parts.dropFirst(), of: specification)
-  default:
-    throw DiskModelError(
-      "unknown model '\(specification)'; known are zero, affine:LATENCY and affine:LATENCY:BANDWIDTH")
+  package init(_ description: String, key: String? = nil) {
+    self.description = description
+    self.key = key
   }
 }

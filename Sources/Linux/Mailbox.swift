@@ -1,7 +1,5 @@
 // Work for another thread.
-import CLinux
 import Glibc
-import Synchronization
 
 /// Closures that one thread takes and any thread puts in.
 ///
@@ -14,13 +12,13 @@ package final class Mailbox: Sendable {
     var isClosed = false
   }
 
-  private let state = Mutex(State())
-  private let bell: SharedDescriptor
+  private let state = Guarded(State())
+  private let bell: WakeUp
 
-  package init() throws(LinuxError) { bell = SharedDescriptor(try Descriptor.eventCounter()) }
+  package init() throws(LinuxError) { bell = try WakeUp() }
 
   /// Readable when there is something to do.
-  package var descriptor: CInt { bell.rawValue }
+  package var descriptor: CInt { bell.descriptor }
 
   /// Leaves a closure to the owner, and goes on.
   package func post(_ body: @escaping @Sendable () -> Void) { if !put(body) { body() } }
@@ -45,14 +43,13 @@ package final class Mailbox: Sendable {
       if !state.isClosed { state.letters.append(body) }
       return !state.isClosed
     }
-    if isOpen { CLinux_add_count(bell.rawValue, bell.kind) }
+    if isOpen { bell.wake() }
     return isOpen
   }
 
   /// Does everything that was put in. The owner's.
   package func drain() {
-    var count: UInt64 = 0
-    _ = CLinux_take_count(bell.rawValue, &count)
+    bell.clear()
     carryOut(closing: false)
   }
 
@@ -67,19 +64,6 @@ package final class Mailbox: Sendable {
     }
     for letter in letters { letter() }
   }
-}
-
-/// A descriptor that several threads use and none closes.
-package final class SharedDescriptor: Sendable {
-  private let descriptor: Descriptor
-  let kind: CInt
-
-  package init(_ descriptor: consuming Descriptor) {
-    kind = CLinux_count_kind(descriptor.rawValue)
-    self.descriptor = descriptor
-  }
-
-  package var rawValue: CInt { descriptor.rawValue }
 }
 
 /// One thread waits until another has come here.

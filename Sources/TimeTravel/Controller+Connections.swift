@@ -17,13 +17,19 @@ extension Controller {
   }
 
   /// A client that lives in this process: it takes part like any other, and costs no message.
-  package func makeLocalClient(name: UInt64) -> LocalClient {
+  /// - Parameters:
+  ///   - priority: nil takes the one that the options give to its name.
+  ///   - isPassive: whether the simulation is over when only such clients have something to do.
+  package func makeLocalClient(
+    name: UInt64, priority: UInt8? = nil, isPassive: Bool = false
+  ) -> LocalClient {
     guard let slot = vacantSlot() else { preconditionFailure("local clients are made before remote ones") }
     let member = Member(slot: slot, arrival: nextArrival(), channel: nil)
     let client = LocalClient(controller: self, member: member)
     member.local = client
     member.name = name
-    member.priority = options.priorities[name] ?? Self.defaultPriority
+    member.priority = priority ?? options.priorities[name] ?? Self.defaultPriority
+    member.isPassive = isPassive
     member.state = .waiting
     member.usesShared = false
     schedule.setName(of: slot, to: name)
@@ -31,6 +37,17 @@ extension Controller {
     schedule.setCapable(slot)
     members.append(member)
     return client
+  }
+
+  /// Whether a client of this name takes part.
+  package func isPresent(name: UInt64) -> Bool {
+    members.contains { $0.name == name && $0.local == nil }
+  }
+
+  /// Forgets the client of this name at once: its machine has lost its power, and the news of its end would
+  /// come at some time of the host's choice.
+  package func dismiss(name: UInt64) {
+    if let member = members.first(where: { $0.name == name && $0.local == nil }) { forget(member) }
   }
 
   /// Ends a client's connection for its own fault.
@@ -117,6 +134,12 @@ package final class LocalClient: SimulationClient {
     if let request = member.request, request <= time { return }
     member.request = time
     if controller.running !== member { controller.lowerBound(to: time, for: member, sequence: nil) }
+  }
+
+  /// Asks to be woken at `time` and at no other, nil for never: what was asked for before has no object left.
+  package func replaceWake(by time: SimulationTime?) {
+    member.request = nil
+    if let time { requestWake(at: time) }
   }
 
   package func finishTurn(next: SimulationTime?) {

@@ -127,6 +127,7 @@ extension Controller {
 
   private func pending(_ member: Member) -> SimulationTime? {
     guard member.state == .waiting else { return nil }
+    if member.isPassive, clientCount == 0 { return nil }
     if isShared(member) { return schedule.request(of: member.slot) }
     // It was not in the past when it was made; the runner may have gone on before it heard of it.
     return member.request.map { max($0, clock) }

@@ -132,6 +132,8 @@ final class Member {
   var channel: MessageChannel?
   var token: EventLoop.Token?
   weak var local: LocalClient?
+  /// Whether what it wants keeps nobody else going.
+  var isPassive = false
   var state = State.connected
   /// From START: what it is called on its own command line (`time-travel=ext:<name>:…`).
   var name = UInt64.max

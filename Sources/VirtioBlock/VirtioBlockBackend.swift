@@ -32,6 +32,7 @@ package final class VirtioBlockBackend: DeviceBackend {
   package func attach(_ session: Session) {
     self.session = session
     endedAbruptly = false
+    device.attach()
   }
 
   // MARK: - What the device is

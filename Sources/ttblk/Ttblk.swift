@@ -10,7 +10,8 @@ struct Ttblk: ParsableCommand {
     discussion: ExitCodes.table,
     version: "0.1.0",
     subcommands: [
-      RunCommand.self, ServeCommand.self, ControllerCommand.self, ImageCommand.self, BenchCommand.self,
+      RunCommand.self, ServeCommand.self, ControllerCommand.self, ImageCommand.self, ModelCommand.self,
+      BenchCommand.self,
     ])
 
   /// Every failure of ours is one line on standard error and a documented exit code.

@@ -10,6 +10,8 @@ import Testing
     (["image", "restamp"], "--original"), (["image", "rebase"], "--unsafe"),
     (["image", "compact"], "--progress"), (["image", "upgrade"], "--output"),
     (["image", "resize"], "--shrink"), (["image", "snapshot", "list"], "--json"),
+    (["model", "list"], "--json"), (["model", "run"], "--workload"), (["model", "plot"], "--output"),
+    (["model", "check"], "--disk-size"), (["model", "fit"], "--job"),
     (["bench", "time-travel"], "--requests"),
   ]
 

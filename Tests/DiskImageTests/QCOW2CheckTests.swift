@@ -148,6 +148,56 @@ struct QEMUCheck: Decodable {
     }
   }
 
+  /// Where the first block of counts and the first L2 table are, in bytes.
+  static func places(_ bytes: [UInt8]) throws -> (block: Int, l2: Int) {
+    let header = try QCOW2.Header(parsing: bytes.span.bytes)
+    return (
+      Int(bytes.span.bytes.u64(Int(header.refcountTableOffset))),
+      Int(bytes.span.bytes.u64(Int(header.l1Offset)) & QCOW2.EntryBits.offset)
+    )
+  }
+
+  @Test("a repair of leaks puts right the flags that say otherwise then")
+  func leaksAndFlags() throws {
+    let scratch = Scratch()
+    scratch.shell("qemu-img create -q -f qcow2 q 2M; qemu-io -f qcow2 -c 'write -P 1 0 64k' q")
+    var bytes = readFile(scratch.file("q"))
+    let (block, l2) = try Self.places(bytes)
+    let cluster = Int(bytes.span.bytes.u64(l2) & QCOW2.EntryBits.offset) >> 16
+    bytes[block + 2 * cluster + 1] = 2
+    bytes[l2] &= 0x7f
+    scratch.write("q", bytes)
+    let result = try QCOW2.repair(path: scratch.file("q"), .leaks, lock: false, registry: FileRegistry())
+    #expect(result.before.errors == 0 && result.before.leaks == 1, "\(result.before.messages)")
+    #expect(result.after.errors == 0 && result.after.leaks == 0, "\(result.after.messages)")
+    #expect(scratch.qemuCheck("q") == 0)
+  }
+
+  @Test("a block of counts that is the disk's bytes, too, is not written")
+  func countsThatAreData() throws {
+    let scratch = Scratch()
+    scratch.shell("qemu-img create -q -f qcow2 q 2M; qemu-io -f qcow2 -c 'write -P 1 0 64k' q")
+    var bytes = readFile(scratch.file("q"))
+    let (block, l2) = try Self.places(bytes)
+    let cluster = Int(bytes.span.bytes.u64(l2) & QCOW2.EntryBits.offset) >> 16
+    bytes[block + 2 * cluster + 1] = 5
+    bytes.replaceSubrange(l2 + 6..<l2 + 8, with: [UInt8(block >> 8 & 0xff), UInt8(block & 0xff)])
+    bytes[l2 + 5] = UInt8(block >> 16)
+    scratch.write("q", bytes)
+    let counts = Array(bytes[block..<block + 65536])
+    let lenient = try QCOW2.repair(path: scratch.file("q"), .leaks, lock: false, registry: FileRegistry())
+    #expect(lenient.before.errors > 0 && lenient.before.leaks > 0)
+    let isSame = readFile(scratch.file("q")) == bytes
+    #expect(isSame)
+    _ = try QCOW2.repair(path: scratch.file("q"), .all, lock: false, registry: FileRegistry())
+    let disk = try openImage(
+      path: scratch.file("q"), options: ImageOptions(readOnly: true, lock: false), registry: FileRegistry())
+    let isKept = try disk.bytes(0..<65536) == counts
+    #expect(isKept)
+    try disk.close()
+    #expect(scratch.qemuCheck("q") == 0)
+  }
+
   @Test("a disk that was left dirty is refused, repaired, and written again")
   func dirty() throws {
     let scratch = Scratch()

@@ -41,7 +41,7 @@ import Testing
   }
 
   @Test func completionsComeAtOnceAndNeverOverflow() {
-    let model = AffineModel(latency: SimulationDuration(nanoseconds: 10), bandwidth: 1)
+    var model = AffineModel(latency: SimulationDuration(nanoseconds: 10), bandwidth: 1)
     var finished: [ModelCompletion] = []
     let request = ModelRequest(operation: .read, offset: 0, length: .max, sequence: 9)
     model.submit(request, at: SimulationTime(nanoseconds: 5), into: &finished)
@@ -56,17 +56,19 @@ import Testing
     #expect(model.minimumLatency.nanoseconds == 10)
   }
 
-  @Test func specificationsReadBackAsTheyAreWritten() throws {
-    #expect(try makeDiskModel("zero") == nil)
-    for (text, canonical) in [
-      ("affine:50us", "affine:50us"), ("affine:0:1B/s", "affine:0:1B/s"),
-      ("affine:1.5ms:500MB/s", "affine:1500us:500MB/s"), ("affine:1s:2GiB/s", "affine:1s:2GiB/s"),
-      ("affine:1s:3kB/s", "affine:1s:3kB/s"), ("affine:1s:1KiB/s", "affine:1s:1KiB/s"),
-      ("affine:1s:1MiB/s", "affine:1s:1MiB/s"), ("affine:1s:7GB/s", "affine:1s:7GB/s"),
-    ] {
-      let model = try #require(try makeDiskModel(text))
-      #expect(model.specification == canonical)
-      #expect(try makeDiskModel(canonical)?.specification == canonical)
+  @Test func specificationsAreRead() throws {
+    func make(_ text: String) throws -> AffineModel? {
+      try ModelDescription(parsing: text).make(for: ModelContext(diskSize: 1 << 20)) as? AffineModel
+    }
+    #expect(try ModelDescription(parsing: "zero").make(for: ModelContext(diskSize: 1 << 20)) == nil)
+    for (text, latency, bandwidth) in [
+      ("affine:50us", 50_000, nil), ("affine:0:1B/s", 0, 1), ("affine:1.5ms:500MB/s", 1_500_000, 500_000_000),
+      ("affine:latency=1s:bandwidth=2GiB/s", 1_000_000_000, 2 << 30),
+      ("affine:2us:bandwidth=3kB/s", 2_000, 3_000),
+    ] as [(String, UInt64, UInt64?)] {
+      let model = try #require(try make(text))
+      #expect(model.parameters.latencies[.read].nanoseconds == latency)
+      #expect(model.parameters.bandwidth == bandwidth)
     }
   }
 
@@ -79,7 +81,7 @@ import Testing
       "affine::5MB/s", "affine:50us:MB/s",
     ] {
       do {
-        _ = try makeDiskModel(text)
+        _ = try ModelDescription(parsing: text)
         Issue.record("'\(text)' was taken")
       } catch {
         #expect(!error.description.contains("\n") && !error.description.isEmpty)

@@ -51,6 +51,8 @@ struct DiskText {
   /// `size = "64M"` or `image = "…"`, and whatever else.
   var source = "size = \"64M\""
   var model = "zero"
+  /// `[[node.disk.fault]]` tables.
+  var faults = ""
 
   var toml: String {
     """
@@ -58,6 +60,7 @@ struct DiskText {
     name = "\(name)"
     \(source)
     model = "\(model)"
+    \(faults)
 
     """
   }
@@ -128,8 +131,18 @@ extension Folder {
     _ nodes: [NodeText], top: String = "seed = 7", as arrangement: Arrangement = .embedded,
     output: String = "out", options: [String] = [], warns: Bool = false
   ) throws -> RunResult {
+    try run(
+      toml: "\(top)\n" + nodes.map(\.toml).joined(), as: arrangement, output: output, options: options,
+      warns: warns)
+  }
+
+  /// The same for a scenario as a text.
+  func run(
+    toml: String, as arrangement: Arrangement = .embedded, output: String = "out", options: [String] = [],
+    warns: Bool = false
+  ) throws -> RunResult {
     _ = try Guest()
-    let scenario = try write("scenario.toml", "\(top)\n" + nodes.map(\.toml).joined())
+    let scenario = try write("scenario.toml", toml)
     let separate = arrangement.isSeparate ? ["--separate"] : []
     let program = try start(
       ["run", scenario, "--output", self / output, "--transport", arrangement.transport] + separate + options)

@@ -13,7 +13,7 @@ import Testing
   static let clocks = Rule(
     #"\b(clock_gettime|clock_nanosleep|nanosleep|usleep|sleep|gettimeofday|timerfd_\w+|poll|ppoll|select|"#
       + #"time|times|localtime|gmtime|DispatchTime|Date)\("#
-      + #"|\b(ContinuousClock|SuspendingClock|UTCClock)\b"#,
+      + #"|\b(ContinuousClock|SuspendingClock|UTCClock|HostClock)\b"#,
     "the simulated path reads no host clock")
 
   static let entropy = Rule(
@@ -42,7 +42,7 @@ import Testing
       text: "usleep(Limits.journalLockPauseMicroseconds)",
       reason: "waits for a process that is being killed, before anything is simulated"),
     Allowance(
-      path: "Sources/BlockIO/Queued/Patience.swift", text: "clock_gettime(CLOCK_MONOTONIC, &time)",
+      path: "Sources/BlockIO/Queued/Patience.swift", text: "HostClock.nanoseconds",
       reason: "which thread waits for the kernel, in real time only: simulated disks have no queue"),
     Allowance(
       path: "Sources/BlockIO/FileRegistry.swift", text: "entries = entries.filter",

@@ -33,6 +33,7 @@ final class Bench {
       driver = MockQueue(index: 0, size: size, base: MockMemory.guestBase, memory: memory)
       driver.nextAvailable = index
       driver.nextUsed = index
+      driver.kickedAvailable = index
       CLinux_store16(memory.pointer(driver.availableBase) + 2, index)
       CLinux_store16(memory.pointer(driver.usedBase) + 2, index)
     case .packed:
@@ -52,6 +53,7 @@ final class Bench {
   }
 
   func next(asksForKick: Bool = true) -> RingStep { device.next(asksForKick: asksForKick) }
+  func declineKicks() { device.declineKicks() }
   func complete(_ head: UInt16, written: UInt32 = 1) -> Bool { device.complete(head: head, written: written) }
   func publish() -> Bool { device.publish() }
   var outstanding: Int { device.outstanding }

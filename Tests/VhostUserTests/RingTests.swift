@@ -97,6 +97,38 @@ import VhostUser
     pieces.flatMap { [UInt8](UnsafeRawBufferPointer(start: $0.iov_base, count: $0.iov_len)) }
   }
 
+  @Test(arguments: Layout.allCases, [true, false])
+  func `A driver that shall not kick does not until it is asked`(_ layout: Layout, _ eventIndex: Bool) throws
+  {
+    let features = eventIndex ? RingFeatures.offered : RingFeatures.offered & ~RingFeatures.eventIndex
+    let bench = try Bench(layout, size: 8, features: features, startingAt: 0xfffd, suppressesKicks: true)
+    let buffer = Buffer(address: bench.buffers, count: 1, isWritable: true)
+    for count in [1, 3, 8, 2, 1] {
+      guard case .empty = bench.next() else {
+        Issue.record("not empty")
+        return
+      }
+      bench.declineKicks()
+      for _ in 0..<count {
+        _ = bench.driver.submit([buffer])
+        #expect(!bench.driver.publish())
+      }
+      #expect(bench.hasAvailable)
+      for _ in 0..<count { #expect(bench.complete(try bench.chain().head)) }
+      _ = bench.publish()
+      #expect(bench.driver.takeAll().count == count)
+      guard case .empty = bench.next() else {
+        Issue.record("not empty")
+        return
+      }
+      _ = bench.driver.submit([buffer])
+      #expect(bench.driver.publish())
+      #expect(bench.complete(try bench.chain().head))
+      _ = bench.publish()
+      _ = bench.driver.takeAll()
+    }
+  }
+
   /// A model of a ring: what the driver offered, what the device took, in which order what came back.
   @Test(arguments: Layout.allCases)
   func `Batches, laps and any order of completion lose nothing and invent nothing`(_ layout: Layout) throws {
@@ -141,6 +173,7 @@ import VhostUser
           guard !sleeps || isKicked else { break }
           sleeps = false
           isKicked = false
+          if Bool.random(using: &random) { bench.declineKicks() }
           for _ in 0..<Int.random(in: 1...5, using: &random) {
             guard case .chain(let chain) = bench.next() else {
               sleeps = true

@@ -2,6 +2,7 @@
 import BlockIO
 import DiskImage
 import Glibc
+import Linux
 import Simulation
 import Synchronization
 

@@ -1,6 +1,7 @@
 // What is done when nothing else is under way.
 import BlockIO
 import DiskImage
+import Linux
 
 extension Lane {
   /// The moment that a request waited for.

@@ -2,6 +2,7 @@
 import BlockIO
 import DiskImage
 import Glibc
+import Linux
 
 extension Lane {
   /// What planning a request has come to.

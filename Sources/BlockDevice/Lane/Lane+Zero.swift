@@ -2,6 +2,7 @@
 import BlockIO
 import DiskImage
 import Glibc
+import Linux
 
 extension Lane {
   /// Makes the next piece of a range zeros, or ends with it.

@@ -48,13 +48,13 @@ package final class Lane {
     let mailbox: LaneMailbox
     do throws(LinuxError) { mailbox = try LaneMailbox() } catch { throw .cannotOpen(error) }
     self.mailbox = mailbox
-    try engine.watch(mailbox.bell.rawValue, tag: Lane.bellTag)
+    try engine.watch(mailbox.bell.descriptor, tag: Lane.bellTag)
     number = device.lock { device.add(mailbox) }
   }
 
   deinit {
     precondition(slots.count == 0, "a lane has gone with requests under way")
-    engine.unwatch(mailbox.bell.rawValue)
+    engine.unwatch(mailbox.bell.descriptor)
     device.lock { device.remove(lane: number) }
   }
 

@@ -1,5 +1,4 @@
 // How lanes of one disk reach each other.
-import Glibc
 import Linux
 
 /// What one lane tells another about a request of the other.
@@ -14,27 +13,23 @@ enum LaneMessage: Sendable {
   case lead(slot: Int)
 }
 
-/// Messages to a lane, and the descriptor that wakes it. Everything but the descriptor: under the disk's
+/// Messages to a lane, and what wakes it. Everything but the descriptor: under the disk's
 /// lock.
 final class LaneMailbox {
   private var messages: [LaneMessage] = []
-  let bell: Descriptor
+  let bell: WakeUp
 
-  init() throws(LinuxError) { bell = try Descriptor.eventCounter() }
+  init() throws(LinuxError) { bell = try WakeUp() }
 
   /// Puts a message in, and wakes the lane if it does not know that there are any.
   func post(_ message: LaneMessage) {
     messages.append(message)
-    guard messages.count == 1 else { return }
-    var one: UInt64 = 1
-    // It fails only if the counter is full, and then it rings already.
-    _ = write(bell.rawValue, &one, MemoryLayout<UInt64>.size)
+    if messages.count == 1 { bell.wake() }
   }
 
   /// Takes all messages out; `taken` is empty before, and keeps its memory.
   func take(into taken: inout [LaneMessage]) {
     swap(&messages, &taken)
-    var count: UInt64 = 0
-    _ = read(bell.rawValue, &count, MemoryLayout<UInt64>.size)
+    bell.clear()
   }
 }

@@ -1,5 +1,5 @@
 // Whether to wait for a write into the page cache.
-import Glibc
+import Linux
 
 /// Decides whether a write through the page cache is made at once, by a system call, or left to the ring.
 ///
@@ -19,12 +19,12 @@ struct Patience {
       leftToRing -= 1
       return false
     }
-    start = Self.nanoseconds()
+    start = HostClock.nanoseconds
     return true
   }
 
   /// A write was made at once.
-  mutating func wrote() { wrote(in: Self.nanoseconds() - start) }
+  mutating func wrote() { wrote(in: HostClock.nanoseconds - start) }
 
   mutating func wrote(in nanoseconds: UInt64) {
     if nanoseconds > Limits.slowWriteNanoseconds {
@@ -35,12 +35,6 @@ struct Patience {
       fastInARow += 1
       if fastInARow == Limits.ringWritesMin { penalty = Limits.ringWritesMin }
     }
-  }
-
-  private static func nanoseconds() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 }
 

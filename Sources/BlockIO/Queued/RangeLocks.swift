@@ -1,7 +1,6 @@
 // Who may write where in a file, among the engines that work on it.
 import Glibc
 import Linux
-import Synchronization
 
 /// A list of ranges of one file that are being written, shared by all engines: whoever reads a block in order
 /// to write it back excludes all others from it; plain writes exclude only such.
@@ -33,7 +32,7 @@ final class RangeLocks: Sendable {
     var waiting = 0
   }
 
-  private let state = Mutex(State())
+  private let state = Guarded(State())
   private let granularity: UInt64
 
   /// - Parameter block: what may be read and written back; a page of the page cache, at least.
@@ -78,27 +77,5 @@ final class RangeLocks: Sendable {
         entry.owner.wake()
       }
     }
-  }
-}
-
-/// What an engine is woken by from other threads: an eventfd that it watches itself.
-final class WakeUp: Sendable {
-  /// Readable after `wake`, until `clear`.
-  let descriptor: CInt
-
-  init() throws(LinuxError) { descriptor = try Descriptor.eventCounter().release() }
-
-  deinit { close(descriptor) }
-
-  /// Makes the descriptor readable.
-  func wake() {
-    var one: UInt64 = 1
-    _ = write(descriptor, &one, 8)
-  }
-
-  /// Makes it unreadable again.
-  func clear() {
-    var count: UInt64 = 0
-    _ = read(descriptor, &count, 8)
   }
 }

@@ -144,5 +144,13 @@ static inline void CLinux_store64_release(void *p, uint64_t v) {
 // comes after.
 static inline void CLinux_order(void) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 static inline void CLinux_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+// An instruction that Swift has no word for: the processor waits a little, and lets its other thread run.
+static inline void CLinux_relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
 
 #endif

@@ -40,7 +40,7 @@ package enum Upgrade {
     }
     guard format == .umlCOW else {
       throw .unsuitable(
-        path: path, reason: "is \(format.rawValue): only UML COW files have old versions here")
+        path: path, reason: "is \(format.rawValue), which has no versions: UML COW and qcow2 files have")
     }
     return try UMLCOW.upgrade(
       file, output: output, backing: backing, registry: registry, engine: engine, progress: progress)

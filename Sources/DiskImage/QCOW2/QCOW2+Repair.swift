@@ -4,7 +4,7 @@ package import BlockIO
 extension QCOW2 {
   /// What a repair may change.
   package enum RepairScope: Sendable {
-    /// Counts that are too high.
+    /// Counts that are too high, and the flags that follow from them.
     case leaks
     /// All counts, the flags that follow from them, and the marks "dirty" and "corrupt".
     case all
@@ -36,14 +36,13 @@ extension QCOW2 {
     }
     var after = try Checker(file, engine: engine)
     try after.run()
-    if scope == .all {
-      if after.report.errors > 0 {
-        try after.repairCopied()
-        after = try Checker(file, engine: engine)
-        try after.run()
-      }
-      if after.report.errors == 0 { try after.clearMarks() }
+    // Where there was no error before, those that are here now are flags that follow from lowered counts.
+    if after.report.errors > 0, scope == .all || before.errors == 0 {
+      try after.repairCopied()
+      after = try Checker(file, engine: engine)
+      try after.run()
     }
+    if scope == .all, after.report.errors == 0 { try after.clearMarks() }
     return (before, after.report)
   }
 }
@@ -57,11 +56,12 @@ extension QCOW2.Checker {
     do throws(BlockIOError) { try engine.synchronize(file) } catch { throw .file(error) }
   }
 
-  /// Corrects the counts that are too high, in place; those that are too low stay.
+  /// Corrects the counts that are too high, in place; those that are too low stay, and so do those in a block
+  /// that is something else, too: that may be the disk's bytes.
   mutating func lowerCounts() throws(DiskImageError) {
     var bytes = [UInt8](repeating: 0, count: Int(geometry.clusterSize))
     try forEachBlock { (checker, index, block) throws(DiskImageError) in
-      guard checker.isBlock(block) else { return }
+      guard checker.isBlock(block), checker.census[block >> checker.geometry.clusterBits] == 1 else { return }
       try checker.read(block, into: &bytes)
       let first = index << checker.geometry.blockBits
       let order = checker.geometry.refcountOrder

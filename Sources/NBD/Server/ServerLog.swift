@@ -1,27 +1,29 @@
 // Lines about clients, not too many of them.
-import Simulation
-import Synchronization
+import Linux
 
 /// Takes lines from all threads of a server, and leaves out those that come too fast.
 final class ServerLog: Sendable {
   private struct State {
-    var start = SimulationTime.zero
+    /// When the present span began, on the host's clock.
+    var start: UInt64 = 0
     var count = 0
     var omitted = 0
   }
 
-  private let state = Mutex(State())
+  private let state = Guarded(State())
   private let write: @Sendable (String) -> Void
 
   private static let linesPerSpan = 10
-  private static let span = SimulationDuration(nanoseconds: 10_000_000_000)
+  private static let spanMilliseconds: UInt64 = 10_000
 
   init(_ write: @escaping @Sendable (String) -> Void) { self.write = write }
 
   func callAsFunction(_ line: String) {
-    let now = HostClock.now
+    let now = HostClock.milliseconds
     let omitted = state.withLock { state -> Int? in
-      if state.count == 0 || now.since(state.start) >= Self.span { (state.start, state.count) = (now, 0) }
+      if state.count == 0 || now - state.start >= Self.spanMilliseconds {
+        (state.start, state.count) = (now, 0)
+      }
       state.count += 1
       guard state.count <= Self.linesPerSpan else {
         state.omitted += 1

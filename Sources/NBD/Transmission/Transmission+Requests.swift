@@ -136,13 +136,13 @@ extension Transmission {
       operation: operation, offset: entry.offset, length: UInt64(entry.length), mayUnmap: mayUnmap,
       isDurable: isDurable, tag: UInt64(request))
     guard let buffer = entry.buffer else {
-      return lane.submit(block, data: UnsafeBufferPointer(start: nil, count: 0), at: HostClock.now)
+      return lane.submit(block, data: UnsafeBufferPointer(start: nil, count: 0), at: hostTime())
     }
     // SAFETY: the list is the lane's during the call only; the memory is the request's until its reply has
     // gone.
     var part = iovec(iov_base: buffer.memory, iov_len: Int(entry.length))
     withUnsafePointer(to: &part) {
-      lane.submit(block, data: UnsafeBufferPointer(start: $0, count: 1), at: HostClock.now)
+      lane.submit(block, data: UnsafeBufferPointer(start: $0, count: 1), at: hostTime())
     }
   }
 

@@ -113,7 +113,7 @@ final class Transmission {
 
   /// Waits for something to happen, and hears of it.
   private func turn() throws(BlockIOError) {
-    try lane.run(patience, clock: { HostClock.now }, completions: &completions, ready: &ready)
+    try lane.run(patience, clock: hostTime, completions: &completions, ready: &ready)
     for completion in completions { finish(completion) }
     completions.removeAll(keepingCapacity: true)
     for tag in ready {

@@ -1,4 +1,5 @@
 // TOML tables whose every key is accounted for.
+import Simulation
 internal import TOMLKit
 
 /// One table of a TOML file: typed look-ups, and an error with line and key for whatever is wrong or unknown.
@@ -12,14 +13,8 @@ final class ConfigurationTable {
 
   /// Reads a whole file's text.
   convenience init(text: String, file: String) throws(ConfigurationError) {
-    do {
-      let table = try TOMLTable(string: text)
-      self.init(file: file, table: table, lines: ConfigurationLines(text: text), section: "")
-    } catch let error as TOMLParseError {
-      throw ConfigurationError(error.description, file: file, line: error.source.begin.line)
-    } catch {
-      throw ConfigurationError("not valid TOML: \(error)", file: file)
-    }
+    let table = try parseTOML(text, file: file)
+    self.init(file: file, table: table, lines: ConfigurationLines(text: text), section: "")
   }
 
   private init(file: String, table: TOMLTable, lines: ConfigurationLines, section: String) {
@@ -43,6 +38,39 @@ final class ConfigurationTable {
       return number
     }
   }
+
+  /// A number with decimals, in units of so many parts; rounded to the nearest.
+  func parts(
+    _ key: String, per unit: UInt64, in range: ClosedRange<UInt64>, as expected: String
+  ) throws(ConfigurationError) -> UInt64? {
+    try value(key, expected) {
+      let number: Double?
+      switch $0.type {
+      case .int: number = $0.int.map(Double.init)
+      case .double: number = $0.double
+      default: number = nil
+      }
+      guard let number, number >= 0, number * Double(unit) < 1e18 else { return nil }
+      let parts = UInt64((number * Double(unit)).rounded())
+      return range.contains(parts) ? parts : nil
+    }
+  }
+
+  /// A time in quotes, or a whole number of something else.
+  func durationOrCount(
+    _ key: String, as expected: String
+  ) throws(ConfigurationError) -> (duration: SimulationDuration?, count: UInt64)? {
+    try value(key, expected) {
+      switch $0.type {
+      case .int: $0.int.flatMap(UInt64.init(exactly:)).map { (nil, $0) }
+      case .string: $0.string.flatMap { SimulationDuration(parsing: $0) }.map { ($0, 0) }
+      default: nil
+      }
+    }
+  }
+
+  /// Whether a key is there, known or not.
+  func has(_ key: String) -> Bool { table[key] != nil }
 
   /// One string, or an array of strings.
   func strings(_ key: String) throws(ConfigurationError) -> [String]? {
@@ -128,8 +156,8 @@ struct ConfigurationLines {
   func line(of key: String?, in section: String) -> Int? {
     guard let key else { return lines["\(section)/"] }
     let path = section.isEmpty ? key : "\(section).\(key)"
-    // The second: a table, written where something else belongs.
-    return lines["\(section)/\(key)"] ?? lines["\(path)/"] ?? lines["\(section)/"]
+    // The second and the third: a table, or tables, written where something else belongs.
+    return lines["\(section)/\(key)"] ?? lines["\(path)/"] ?? lines["\(path)#0/"] ?? lines["\(section)/"]
   }
 
   /// `node.disk` becomes `node#1.disk#0` inside the second `[[node]]`.

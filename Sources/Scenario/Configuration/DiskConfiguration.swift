@@ -1,4 +1,5 @@
 // A disk to serve.
+package import BlockDevice
 package import BlockIO
 package import DiskImage
 package import DiskModel
@@ -14,8 +15,10 @@ package struct DiskConfiguration: Sendable {
   /// Where vhost-user clients connect: a path, or `fd:N` for a socket that we were given, which listens or is
   /// a connection.
   package var socket: String?
-  /// As `makeDiskModel` reads it; `zero` completes requests when they are made.
+  /// As `ModelDescription` reads it; `zero` completes requests when they are made.
   package var model = "zero"
+  /// The run's; with the name it decides what the model draws.
+  package var seed: UInt64 = 1
   package var isReadOnly = false
   /// nil looks at the file's first bytes.
   package var format: ImageFormat?
@@ -29,15 +32,20 @@ package struct DiskConfiguration: Sendable {
   package var isWriteThrough = false
   /// How many queues a driver may use.
   package var queues = Limits.queuesOffered
+  /// What goes wrong; under time travel only.
+  package var faults = FaultPlan()
+  /// The node whose power is this disk's; nil for a disk of its own.
+  package var node: String?
 
   package init(
-    name: String, image: String, socket: String?, model: String = "zero", isReadOnly: Bool = false,
-    format: ImageFormat? = nil
+    name: String, image: String, socket: String?, model: String = "zero", seed: UInt64 = 1,
+    isReadOnly: Bool = false, format: ImageFormat? = nil
   ) {
     self.name = name
     self.image = image
     self.socket = socket
     self.model = model
+    self.seed = seed
     self.isReadOnly = isReadOnly
     self.format = format
   }
@@ -85,15 +93,16 @@ package struct DiskConfiguration: Sendable {
     isDirect = fields["direct"] != nil
     isWriteThrough = fields["writethrough"] != nil
     queues = try parsed("queues", as: "a number from 1 to \(Limits.queuesMax)", Int.init) ?? queues
+    if let file = fields["faults"] { faults = try FaultPlan.load(path: file) }
     try validate(context: "--disk \(text)")
   }
 
-  /// Reads one `[[disk]]` of a configuration file.
-  init(_ table: ConfigurationTable) throws(ConfigurationError) {
+  /// Reads one `[[disk]]` of a configuration file in `directory`, from where other files are seen.
+  init(_ table: ConfigurationTable, _ directory: String) throws(ConfigurationError) {
     let name = try table.string("name")
     let image = try table.string("image")
     let socket = try table.string("socket")
-    let model = try table.string("model")
+    let model = try table.string("model").map { resolveModel($0, directory) }
     let isReadOnly = try table.boolean("readonly")
     let format = try table.parsed("format", as: "one of \(Self.formats)", ImageFormat.init(rawValue:))
     let engine = try table.parsed("engine", as: "one of \(Self.engines)", Self.engine)
@@ -101,6 +110,9 @@ package struct DiskConfiguration: Sendable {
     let isWriteThrough = try table.boolean("writethrough")
     let queues = try table.integer("queues", in: 1...Limits.queuesMax)
     let nbd = try table.string("nbd")
+    let faultFile = try table.string("faults").map { resolve($0, directory) }
+    var faults: [Fault] = []
+    for fault in try table.tables("fault") { faults.append(try Fault(fault)) }
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a disk needs 'name'") }
@@ -120,6 +132,11 @@ package struct DiskConfiguration: Sendable {
     self.isDirect = isDirect ?? false
     self.isWriteThrough = isWriteThrough ?? false
     self.queues = queues ?? self.queues
+    if let faultFile { faults = try FaultPlan.load(path: faultFile).faults + faults }
+    self.faults = FaultPlan(faults)
+    do throws(FaultError) { try self.faults.validate() } catch {
+      throw table.error("disk '\(name)': \(error)")
+    }
     do throws(ConfigurationError) {
       try validate(context: "disk '\(name)'")
     } catch {
@@ -135,7 +152,13 @@ package struct DiskConfiguration: Sendable {
     word == "auto" ? EngineWord(kind: nil) : EngineKind(rawValue: word).map { EngineWord(kind: $0) }
   }
 
-  package func makeModel() throws(DiskModelError) -> (any DiskModel)? { try makeDiskModel(model) }
+  /// The model as it is written, its parameters checked.
+  /// - Parameter note: takes a line that the user ought to know.
+  package func describeModel(
+    note: (String) -> Void = { _ in }
+  ) throws(ConfigurationError) -> ModelDescription {
+    try readModel(model, note: note)
+  }
 
   /// What can be said without looking at the disk's files.
   package func validate(context: String) throws(ConfigurationError) {
@@ -153,8 +176,8 @@ package struct DiskConfiguration: Sendable {
     guard (1...Limits.queuesMax).contains(queues) else {
       throw ConfigurationError("\(context): queues \(queues) is not a number from 1 to \(Limits.queuesMax)")
     }
-    do throws(DiskModelError) {
-      _ = try makeModel()
+    do throws(ConfigurationError) {
+      _ = try describeModel()
     } catch {
       throw ConfigurationError("\(context): \(error)")
     }
@@ -168,13 +191,13 @@ package struct DiskConfiguration: Sendable {
   private static let nameLengthMax = 2 * nodeNameLengthMax + 1
 
   private static let keys: Set<String> = [
-    "name", "image", "socket", "model", "format", "engine", "queues", "nbd",
+    "name", "image", "socket", "model", "format", "engine", "queues", "nbd", "faults",
   ]
 
   private static let switches: Set<String> = ["readonly", "direct", "writethrough"]
 
   private static let forms =
-    "name=, image=, socket=, model=, format=, engine=, queues=, nbd=, readonly, direct, writethrough"
+    "name=, image=, socket=, model=, format=, faults=, engine=, queues=, nbd=, readonly, direct, writethrough"
 
   static let engines = (["auto"] + EngineKind.allCases.map(\.rawValue)).joined(separator: ", ")
 
@@ -221,4 +244,8 @@ enum Limits {
   static let queuesOffered = 64
   /// Transfers that a queue's engine gives to the kernel at once.
   static let engineDepth = 256
+  /// How long an idle ring is looked at before its thread sleeps: what a driver needs for its next request.
+  static let kickPollingNanoseconds: UInt64 = 32_000
+  /// After so many looks in vain only each 2^n-th time is worth one.
+  static let kickPollingMissesMax = 8
 }

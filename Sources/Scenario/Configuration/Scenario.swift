@@ -1,4 +1,5 @@
 // What to simulate: nodes, their disks, and how time is kept.
+package import BlockDevice
 package import DiskImage
 import Linux
 package import TimeTravel
@@ -31,6 +32,8 @@ package struct Scenario: Sendable {
     package var isReadOnly = false
     /// Of an existing image; nil guesses.
     package var format: ImageFormat?
+    /// What goes wrong with it alone.
+    package var faults: [Fault] = []
 
     package init(
       name: String, source: Source, isOverlay: Bool, model: String = "zero", isReadOnly: Bool = false,
@@ -61,6 +64,8 @@ package struct Scenario: Sendable {
     /// A script of the host that our guests' init runs, `ttblk.script=`.
     package var script: String?
     package var disks: [Disk] = []
+    /// What goes wrong with each of its disks, and with its power.
+    package var faults: [Fault] = []
     /// In host time, seconds; past it the node counts as hung.
     package var wallLimit = 120
 
@@ -77,6 +82,8 @@ package struct Scenario: Sendable {
   package var timeKeeping = TimeKeeping.external
   package var transport = Controller.Transport.sharedMemory
   package var nodes: [Node] = []
+  /// What its user ought to know of its models, a line each.
+  package var notes: [String] = []
 
   package init(name: String) { self.name = name }
 
@@ -108,12 +115,16 @@ package struct Scenario: Sendable {
             "disk '\(disk.name)' of node '\(node.name)': model \(disk.model) needs time-travel \"external\": "
               + "under \(timeKeeping.rawValue) there is nobody to charge it to")
         }
+        try validateFaults(of: disk, node)
         if disk.isReadOnly, disk.isOverlay {
           throw ConfigurationError(
             "disk '\(disk.name)' of node '\(node.name)': "
               + "a read-only disk needs no overlay; say overlay = false"
           )
         }
+      }
+      guard node.faults.isEmpty || !node.disks.isEmpty else {
+        throw ConfigurationError("node '\(node.name)' has faults, but no disk")
       }
       if let root = node.root, !disks.contains(root) {
         throw ConfigurationError("node '\(node.name)': root = \"\(root)\" names none of its disks")
@@ -124,6 +135,39 @@ package struct Scenario: Sendable {
             + (path == node.kernel ? "; images/guest/build.sh makes a kernel" : ""))
       }
     }
+  }
+}
+
+extension Scenario {
+  private func validateFaults(of disk: Disk, _ node: Node) throws(ConfigurationError) {
+    let plan = disk.plan(in: node)
+    guard !plan.isEmpty else { return }
+    let label = "disk '\(disk.name)' of node '\(node.name)'"
+    do throws(FaultError) { try plan.validate() } catch {
+      throw ConfigurationError("\(label): \(error)")
+    }
+    try requireTime(plan, timeKeeping, label)
+  }
+}
+
+extension Scenario.Disk {
+  /// What goes wrong with it: its node's faults, and its own.
+  func plan(in node: Scenario.Node) -> FaultPlan { FaultPlan(node.faults + faults) }
+}
+
+/// Faults need requests in an order, and most of them a clock.
+func requireTime(
+  _ plan: FaultPlan, _ keeping: Scenario.TimeKeeping, _ label: String
+) throws(ConfigurationError) {
+  guard !plan.isEmpty, keeping != .external else { return }
+  guard keeping != .off else {
+    throw ConfigurationError(
+      "\(label): faults need time travel: in real time requests have no order that could be repeated")
+  }
+  if let fault = plan.faults.first(where: \.needsTime) {
+    throw ConfigurationError(
+      "\(label): fault '\(fault.name)' needs external time travel: under inf-cpu disks have no clock; "
+        + "'after', 'probability' and 'every' in requests do without")
   }
 }
 

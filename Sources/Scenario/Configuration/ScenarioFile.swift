@@ -1,6 +1,6 @@
 // A scenario's TOML.
+import BlockDevice
 import DiskImage
-import DiskModel
 import Linux
 import TimeTravel
 
@@ -24,7 +24,9 @@ extension Scenario {
     {
       scenario.transport = transport
     }
-    for node in try table.tables("node") { scenario.nodes += try readNodes(node, directory) }
+    for node in try table.tables("node") {
+      scenario.nodes += try readNodes(node, directory, &scenario.notes)
+    }
     try table.finish()
     do throws(ConfigurationError) {
       try scenario.validate()
@@ -36,7 +38,7 @@ extension Scenario {
 
   /// One `[[node]]`: `count` of them, named `name0`, `name1` and so on if there is a count.
   private static func readNodes(
-    _ table: ConfigurationTable, _ directory: String
+    _ table: ConfigurationTable, _ directory: String, _ notes: inout [String]
   ) throws(ConfigurationError) -> [Node] {
     let guest = guestDirectory(environment: environmentVariable)
     let name = try table.string("name")
@@ -53,7 +55,8 @@ extension Scenario {
     node.jobs = try table.strings("run") ?? []
     node.script = try table.string("script").map { resolve($0, directory) }
     if let limit = try table.integer("wall-limit", in: 1...86_400) { node.wallLimit = limit }
-    for disk in try table.tables("disk") { node.disks.append(try readDisk(disk, directory, guest)) }
+    for disk in try table.tables("disk") { node.disks.append(try readDisk(disk, directory, guest, &notes)) }
+    for fault in try table.tables("fault") { node.faults.append(try Fault(fault, isOfNode: true)) }
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a node needs 'name'") }
@@ -69,7 +72,7 @@ extension Scenario {
   }
 
   private static func readDisk(
-    _ table: ConfigurationTable, _ directory: String, _ guest: String
+    _ table: ConfigurationTable, _ directory: String, _ guest: String, _ notes: inout [String]
   ) throws(ConfigurationError) -> Disk {
     let name = try table.string("name")
     let image = try table.string("image").map {
@@ -78,9 +81,11 @@ extension Scenario {
     let size = try table.parsed("size", as: "a size like \"64M\" or \"4G\", a multiple of 4 KiB", byteCount)
     let isReadOnly = try table.boolean("readonly") ?? false
     let isOverlay = try table.boolean("overlay") ?? !isReadOnly
-    let model = try table.string("model") ?? "zero"
+    let model = try table.string("model").map { resolveModel($0, directory) } ?? "zero"
     let format = try table.parsed(
       "format", as: "one of \(DiskConfiguration.formats)", ImageFormat.init(rawValue:))
+    var faults: [Fault] = []
+    for fault in try table.tables("fault") { faults.append(try Fault(fault)) }
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a disk needs 'name'") }
@@ -101,11 +106,15 @@ extension Scenario {
       source = .blank(size)
     default: throw table.error("disk '\(name)' needs 'image' or 'size', one of them")
     }
-    do throws(DiskModelError) { _ = try makeDiskModel(model) } catch {
+    do throws(ConfigurationError) {
+      _ = try readModel(model) { if !notes.contains($0) { notes.append($0) } }
+    } catch {
       throw table.error(error.description, key: "model")
     }
-    return Disk(
+    var disk = Disk(
       name: name, source: source, isOverlay: isOverlay, model: model, isReadOnly: isReadOnly, format: format)
+    disk.faults = faults
+    return disk
   }
 
   /// `64M`, `4G`, `4096`: bytes, a positive multiple of 4 KiB.

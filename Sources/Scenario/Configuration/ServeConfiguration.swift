@@ -1,11 +1,15 @@
 // The configuration file of `ttblk serve`.
 import Linux
 
-/// Reads `[[disk]]` tables.
+/// Reads `[[disk]]` tables, and the `seed` of all of them.
 package func loadServeConfiguration(path: String) throws(ConfigurationError) -> [DiskConfiguration] {
   let table = try ConfigurationTable(text: try readText(path), file: path)
   var disks: [DiskConfiguration] = []
-  for disk in try table.tables("disk") { disks.append(try DiskConfiguration(disk)) }
+  let directory = directoryName(path)
+  for disk in try table.tables("disk") { disks.append(try DiskConfiguration(disk, directory)) }
+  if let seed = try table.integer("seed", in: 0...Int.max) {
+    for index in disks.indices { disks[index].seed = UInt64(seed) }
+  }
   try table.finish()
   return disks
 }
@@ -27,9 +31,9 @@ package func validateServeConfiguration(_ disks: [DiskConfiguration]) throws(Con
 }
 
 /// The whole of a small text file.
-func readText(_ path: String) throws(ConfigurationError) -> String {
+func readText(_ path: String, limit: Int = 1 << 20) throws(ConfigurationError) -> String {
   do throws(LinuxError) {
-    return String(decoding: try readFile(path, limit: 1 << 20), as: UTF8.self)
+    return String(decoding: try readFile(path, limit: limit), as: UTF8.self)
   } catch {
     throw ConfigurationError("cannot \(error)")
   }

@@ -12,6 +12,8 @@ package struct DiskReport: Equatable, Sendable {
   package var writes: UInt64 = 0
   package var flushes: UInt64 = 0
   package var errors: UInt64 = 0
+  /// Decisions of its faults.
+  package var faults: UInt64 = 0
   package var bytesRead: UInt64 = 0
   package var bytesWritten: UInt64 = 0
   package var latencyMean: UInt64 = 0
@@ -42,7 +44,8 @@ package struct DiskReport: Equatable, Sendable {
   /// The counts by their names in files, in the order in which they are written.
   static let fields: [(name: String, path: any WritableKeyPath<DiskReport, UInt64> & Sendable)] = [
     ("requests", \.requests), ("reads", \.reads), ("writes", \.writes), ("flushes", \.flushes),
-    ("errors", \.errors), ("bytes-read", \.bytesRead), ("bytes-written", \.bytesWritten),
+    ("errors", \.errors), ("faults", \.faults), ("bytes-read", \.bytesRead),
+    ("bytes-written", \.bytesWritten),
     ("latency-mean", \.latencyMean), ("latency-p50", \.latencyP50), ("latency-p99", \.latencyP99),
     ("latency-max", \.latencyMax),
   ]

@@ -44,10 +44,10 @@ package struct ServeReport: Equatable, Sendable {
   }
 
   package func write(to path: String) throws(LinuxError) {
-    // Names, models and digests have no signs that TOML strings would need to escape: all were validated.
+    // Names and digests have no signs that TOML strings would need to escape; models may have a path.
     var text = "completions = \(completions)\ndigest = \"\(digest)\"\n"
     for disk in disks {
-      text += "\n[[disk]]\nname = \"\(disk.name)\"\nmodel = \"\(disk.model)\"\n"
+      text += "\n[[disk]]\nname = \"\(disk.name)\"\nmodel = \(tomlString(disk.model))\n"
       for field in DiskReport.fields { text += "\(field.name) = \(disk[keyPath: field.path])\n" }
     }
     try writeFile(path, text)

@@ -2,6 +2,7 @@
 import BlockIO
 import DiskImage
 import Glibc
+package import Simulation
 package import Telemetry
 import TimeTravel
 
@@ -25,6 +26,14 @@ package struct RunReport {
   package let disks: [DiskReport]
   /// What each disk holds at the end, in the order of `disks`; empty if they were not read.
   package private(set) var contents: [String] = []
+  /// Nodes that lost their power.
+  package var powerCuts: [PowerCut] = []
+
+  /// When the power of a node was cut.
+  package struct PowerCut: Equatable, Sendable {
+    package let node: String
+    package let time: SimulationTime
+  }
 
   init(
     _ scenario: Scenario, isSeparate: Bool, serve: ServeReport, controller: ControllerReport,
@@ -96,6 +105,10 @@ package struct RunReport {
       "timeMessages": .unsigned(messages),
       "requests": .unsigned(requests),
       "digest": .string(digest),
+      "powerCuts": .array(
+        powerCuts.map {
+          .object(["node": .string($0.node), "nanoseconds": .unsigned($0.time.nanoseconds)])
+        }),
       "disks": .array(
         disks.enumerated().map { index, disk in
           var members: [JSONValue.Member] = [
@@ -132,7 +145,18 @@ package struct RunReport {
       simulated \(milliseconds(simulatedNanoseconds / 1000)) ms, wall \(milliseconds(wallMicroseconds)) ms, \
       \(messages) time messages (\(fixed(perRequest, 2)) per request, \(transport), \
       \(isSeparate ? "separate" : "embedded")), digest \(digest)
-      """
+      """ + faultLines
+  }
+
+  /// What went wrong as it was asked to; nothing, where nothing did.
+  private var faultLines: String {
+    var text = ""
+    for cut in powerCuts { text += "\npower cut: node '\(cut.node)' at \(cut.time)" }
+    let struck = disks.filter { $0.faults > 0 }
+    if !struck.isEmpty {
+      text += "\nfaults: " + struck.map { "\($0.name) \($0.faults)" }.joined(separator: ", ")
+    }
+    return text
   }
 
   private func microseconds(_ nanoseconds: UInt64) -> String { "\(fixed(Double(nanoseconds) / 1000, 1)) us" }

@@ -9,12 +9,15 @@ import Simulation
 /// run to run: it starts in the folder of the run's sockets, and every path is relative to that.
 struct KernelArguments {
   let node: Scenario.Node
-  /// Its name at the controller: the disks are 0, nodes count from 1.
+  /// Its name at the controller.
   let identifier: UInt64
   /// Names in the folder.
   let diskSockets: [String]
   let scenario: Scenario
   let folder: RunFolder
+
+  /// Its name at the controller: the disks are 0, nodes count from 1.
+  static func identifier(ofNode index: Int) -> UInt64 { UInt64(index + 1) }
 
   var arguments: [String] {
     var result = ["mem=\(node.memory)", "umid=\(node.name)", "uml_dir=uml/"]

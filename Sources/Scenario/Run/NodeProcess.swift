@@ -8,6 +8,8 @@ final class NodeProcess {
   /// How a node ended.
   enum Outcome: Equatable {
     case finished
+    /// It was simulated so.
+    case poweredOff(SimulationTime)
     /// One line, without the node's name.
     case failed(String)
   }
@@ -36,7 +38,7 @@ final class NodeProcess {
     node = command.node
     self.loop = loop
     let consolePath = command.folder.console(of: node.name)
-    deadline = monotonicMilliseconds() + UInt64(node.wallLimit) * 1000
+    deadline = HostClock.milliseconds + UInt64(node.wallLimit) * 1000
     consoleFile = Descriptor(
       owning: try retrying("create", consolePath) {
         open(consolePath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
@@ -60,13 +62,21 @@ final class NodeProcess {
 
   /// Kills the node if it has run too long; call it now and then.
   func enforceLimit() {
-    guard outcome == nil, monotonicMilliseconds() > deadline else { return }
+    guard outcome == nil, HostClock.milliseconds > deadline else { return }
     end(.failed("hung: no end after \(node.wallLimit) s of host time (wall-limit)"))
   }
 
   /// Kills the node; it is not to blame.
   func stop(_ reason: String) {
     if outcome == nil { end(.failed(reason)) }
+  }
+
+  /// The power goes, now: the kernel does nothing any more; what it said before counts.
+  func losePower(at time: SimulationTime) {
+    guard outcome == nil else { return }
+    process.kill()
+    readConsole()
+    if outcome == nil { end(.poweredOff(time)) }
   }
 
   private func processEnded() {
@@ -86,7 +96,7 @@ final class NodeProcess {
     process.kill()
     for token in tokens { loop.remove(token) }
     tokens = []
-    endTime = monotonicMicroseconds()
+    endTime = HostClock.microseconds
     onEnd?()
   }
 
@@ -122,12 +132,3 @@ final class NodeProcess {
     }
   }
 }
-
-/// Host time, for limits and progress only; nothing simulated sees it.
-func monotonicMicroseconds() -> UInt64 {
-  var now = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &now)
-  return UInt64(now.tv_sec) * 1_000_000 + UInt64(now.tv_nsec) / 1000
-}
-
-func monotonicMilliseconds() -> UInt64 { monotonicMicroseconds() / 1000 }

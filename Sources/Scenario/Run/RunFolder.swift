@@ -42,12 +42,14 @@ final class RunFolder {
   var clientLog: String { output + "/clients.log" }
   var diskLog: String { output + "/disks.log" }
   var controllerLog: String { output + "/controller.log" }
+  /// The decisions of the disks' faults, a line each.
+  var faultLog: String { output + "/faults.jsonl" }
 
   func console(of node: String) -> String { output + "/" + node + ".console" }
 
   /// Makes the image of a node's disk, and says what to serve.
   func prepare(
-    _ disk: Scenario.Disk, of node: Scenario.Node, index: Int, registry: FileRegistry
+    _ disk: Scenario.Disk, of node: Scenario.Node, index: Int, seed: UInt64, registry: FileRegistry
   ) throws(RunError) -> DiskConfiguration {
     let name = "\(node.name)-\(disk.name)"
     let image: String
@@ -65,10 +67,12 @@ final class RunFolder {
         try overlay(name, on: try blank(".empty-\(size).raw", size), .raw, registry), .umlCOW
       )
     }
-    return DiskConfiguration(
+    var configuration = DiskConfiguration(
       name: name, image: image, socket: scratch + "/" + socketName(ofDisk: index), model: disk.model,
-      isReadOnly: disk.isReadOnly,
-      format: format)
+      seed: seed, isReadOnly: disk.isReadOnly, format: format)
+    configuration.faults = disk.plan(in: node)
+    configuration.node = node.name
+    return configuration
   }
 
   private func overlay(

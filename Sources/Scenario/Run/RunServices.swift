@@ -16,6 +16,8 @@ protocol RunServices: AnyObject {
   var hasCrashed: Bool { get }
   /// Simulated time and requests so far, where they are known.
   var progress: (time: SimulationTime, requests: UInt64)? { get }
+  /// Called when a node has lost its power, before anything else happens at that time.
+  var onPowerCut: ((_ node: String, SimulationTime) -> Void)? { get set }
   /// Ends everything when the nodes have gone: flushes and closes the images.
   /// - Returns: what the disks and the controller did.
   func finish(loop: EventLoop) throws(RunError) -> (ServeReport, ControllerReport)
@@ -29,10 +31,12 @@ final class EmbeddedServices: RunServices {
   private let server: any DiskService
   private var ending: Controller.Ending?
   private let clientLog: ClientLog
+  var onPowerCut: ((_ node: String, SimulationTime) -> Void)?
+  private let powerSwitch: PowerSwitch?
 
   init(
-    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, registry: FileRegistry,
-    loop: EventLoop
+    _ scenario: Scenario, disks: [DiskConfiguration], decisions: FaultDecisions, folder: RunFolder,
+    registry: FileRegistry, loop: EventLoop
   ) throws(RunError) {
     let diskLog: ClientLog
     let controllerLog: ClientLog
@@ -60,9 +64,22 @@ final class EmbeddedServices: RunServices {
     }
     do throws(ServiceError) {
       if let timing {
-        server = try DiskServer(
-          disks: disks, timing: timing, registry: registry, loop: loop, report: diskLog.append)
+        let simulated = try DiskServer(
+          disks: disks, timing: timing, decisions: decisions, registry: registry, loop: loop,
+          report: diskLog.append)
+        server = simulated
+        let cuts = PowerSwitch.cuts(of: scenario, disks, replaying: decisions.replay)
+        powerSwitch = cuts.isEmpty ? nil : controller.map { PowerSwitch(cuts, $0, simulated) }
+        simulated.onPowerCut = { [unowned self] node, now in
+          guard let index = scenario.nodes.firstIndex(where: { $0.name == node }) else { return false }
+          let identifier = KernelArguments.identifier(ofNode: index)
+          guard controller?.isPresent(name: identifier) ?? true else { return false }
+          onPowerCut?(node, now)
+          controller?.dismiss(name: identifier)
+          return true
+        }
       } else {
+        powerSwitch = nil
         server = try RealTimeServer(
           disks: disks, registry: registry, journals: .standard(), loop: loop, report: diskLog.append)
       }
@@ -99,6 +116,8 @@ final class EmbeddedServices: RunServices {
 
 /// `ttblk controller` and `ttblk serve`, each a process of its own, as somebody would start them by hand.
 final class SeparateServices: RunServices {
+  /// Never: nobody here knows the time.
+  var onPowerCut: ((_ node: String, SimulationTime) -> Void)?
   private var controller: ChildProcess?
   /// nil when there is no disk.
   private let server: ChildProcess?
@@ -108,15 +127,20 @@ final class SeparateServices: RunServices {
   private let controllerLog: String
 
   init(
-    _ scenario: Scenario, disks: [DiskConfiguration], folder: RunFolder, executable: String
+    _ scenario: Scenario, disks: [DiskConfiguration], replay: String?, folder: RunFolder, executable: String
   ) throws(RunError) {
     controllerReport = folder.scratch + "/controller.toml"
     serveReport = folder.scratch + "/disks.toml"
     serveLog = folder.diskLog
     controllerLog = folder.controllerLog
     do throws(LinuxError) {
-      try writeFile(folder.scratch + "/serve.toml", disks.map(\.toml).joined(separator: "\n"))
+      let disks = disks.map(\.toml).joined(separator: "\n")
+      try writeFile(folder.scratch + "/serve.toml", "seed = \(scenario.seed)\n\n" + disks)
     } catch { throw .system(error) }
+    var faultOptions: [String] = []
+    if disks.contains(where: { !$0.faults.isEmpty }) {
+      faultOptions = ["--fault-log", folder.faultLog] + (replay.map { ["--replay-faults", $0] } ?? [])
+    }
     let clients = scenario.nodes.count + (disks.isEmpty ? 0 : 1)
     do throws(StartFailure) {
       var timeTravel = "off"
@@ -141,7 +165,7 @@ final class SeparateServices: RunServices {
           [
             "serve", "--config", folder.scratch + "/serve.toml", "--time-travel", timeTravel,
             "--time-travel-id", "\(diskServerIdentifier)", "--report", serveReport,
-          ], log: serveLog)
+          ] + faultOptions, log: serveLog)
     } catch {
       switch error {
       case .system(let error): throw .system(error)
@@ -256,20 +280,6 @@ extension DiskConfiguration {
     readonly = \(isReadOnly)
     \(format.map { "format = \"\($0.rawValue)\"" } ?? "")
 
-    """
-  }
-
-  private func tomlString(_ text: String) -> String {
-    var quoted = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"", "\\": quoted += "\\\(scalar)"
-      case _ where scalar.value < 32 || scalar.value == 127:
-        let digits = String(scalar.value, radix: 16)
-        quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: quoted.unicodeScalars.append(scalar)
-      }
-    }
-    return quoted + "\""
+    """ + faults.faults.map { $0.toml("disk.fault") }.joined(separator: "\n")
   }
 }

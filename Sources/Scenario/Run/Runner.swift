@@ -1,4 +1,5 @@
 // From a scenario to its report.
+import BlockDevice
 import BlockIO
 import DiskImage
 import Glibc
@@ -22,6 +23,8 @@ package struct Runner {
     package var processor = Processor.present
     /// Whether every disk is read to its end for its hash.
     package var hashesDisks = true
+    /// The log of an earlier run, whose faults are repeated; nil lets them happen as they are asked for.
+    package var replay: String?
 
     package init(output: String) { self.output = output }
   }
@@ -60,17 +63,21 @@ package struct Runner {
   /// Runs to the end, or throws what went wrong first; either way nothing is left running.
   package func run(signals: borrowing Signals) throws(RunError) -> RunReport {
     do throws(ConfigurationError) { try scenario.validate() } catch { throw .configuration(error) }
+    try requireOneProcess()
     let preload = try findPreload()
     let folder = try RunFolder(output: options.output)
     let registry = FileRegistry()
     var disks: [DiskConfiguration] = []
     for node in scenario.nodes {
       for disk in node.disks {
-        disks.append(try folder.prepare(disk, of: node, index: disks.count, registry: registry))
+        disks.append(
+          try folder.prepare(
+            disk, of: node, index: disks.count, seed: scenario.seed, registry: registry))
       }
     }
-    let started = monotonicMicroseconds()
-    var result = try simulate(disks, folder, registry, preload, signals, started)
+    let started = HostClock.microseconds
+    var result = try simulate(
+      disks, try decisions(disks, folder), folder, registry, preload, signals, started)
     if options.hashesDisks { try result.hashDisks(disks) }
     do throws(LinuxError) {
       try writeFile(folder.output + "/report.json", result.json.indented + "\n")
@@ -78,9 +85,31 @@ package struct Runner {
     return result
   }
 
+  /// The power of a node and its end are one event for a single process only.
+  private func requireOneProcess() throws(RunError) {
+    guard options.isSeparate else { return }
+    for node in scenario.nodes where node.faults.contains(where: { $0.kind == .powerCut }) {
+      throw .configuration(
+        ConfigurationError("node '\(node.name)' has a power cut: run it without --separate"))
+    }
+  }
+
+  /// In a separate run the disks' process has its own.
+  private func decisions(_ disks: [DiskConfiguration], _ folder: RunFolder) throws(RunError) -> FaultDecisions
+  {
+    let hasFaults = disks.contains { !$0.faults.isEmpty }
+    guard hasFaults || options.replay == nil else {
+      throw .configuration(ConfigurationError("no disk of this scenario has a fault to be replayed"))
+    }
+    guard hasFaults, !options.isSeparate else { return FaultDecisions() }
+    do throws(ServiceError) {
+      return try FaultDecisions(log: folder.faultLog, replaying: options.replay)
+    } catch { throw .service(error) }
+  }
+
   private func simulate(
-    _ disks: [DiskConfiguration], _ folder: RunFolder, _ registry: FileRegistry, _ preload: String,
-    _ signals: borrowing Signals, _ started: UInt64
+    _ disks: [DiskConfiguration], _ decisions: FaultDecisions, _ folder: RunFolder, _ registry: FileRegistry,
+    _ preload: String, _ signals: borrowing Signals, _ started: UInt64
   ) throws(RunError) -> RunReport {
     let loop: EventLoop
     do throws(LinuxError) { loop = try EventLoop() } catch { throw .system(error) }
@@ -88,19 +117,26 @@ package struct Runner {
     defer { withExtendedLifetime(affinity) {} }
     let services: any RunServices =
       options.isSeparate
-      ? try SeparateServices(scenario, disks: disks, folder: folder, executable: options.executable)
-      : try EmbeddedServices(scenario, disks: disks, folder: folder, registry: registry, loop: loop)
+      ? try SeparateServices(
+        scenario, disks: disks, replay: options.replay, folder: folder, executable: options.executable)
+      : try EmbeddedServices(
+        scenario, disks: disks, decisions: decisions, folder: folder, registry: registry, loop: loop)
     do throws(RunError) {
       let nodes = try startNodes(folder, preload, loop)
-      let nodesStarted = monotonicMicroseconds()
+      services.onPowerCut = { name, time in nodes.first { $0.node.name == name }?.losePower(at: time) }
+      let nodesStarted = HostClock.microseconds
       try waitForNodes(nodes, services, loop, signals, started)
       let nodesEnded = nodes.map(\.endTime).max() ?? nodesStarted
       let (serve, controller) = try services.finish(loop: loop)
       // After a bad end there is one line only; these would mostly be its consequences.
       for line in complaints(folder.controllerLog) + complaints(folder.diskLog) { report(line) }
-      return RunReport(
+      var result = RunReport(
         scenario, isSeparate: options.isSeparate, serve: serve, controller: controller,
         wallMicroseconds: nodesEnded - nodesStarted)
+      result.powerCuts = nodes.compactMap { node in
+        node.powerCut.map { RunReport.PowerCut(node: node.node.name, time: $0) }
+      }
+      return result
     } catch {
       services.abandon()
       throw error
@@ -117,7 +153,7 @@ package struct Runner {
       try makeDirectory(folder.scratch + "/uml")
       for (index, node) in scenario.nodes.enumerated() {
         let command = KernelArguments(
-          node: node, identifier: UInt64(index + 1),
+          node: node, identifier: KernelArguments.identifier(ofNode: index),
           diskSockets: node.disks.indices.map { folder.socketName(ofDisk: firstDisk + $0) },
           scenario: scenario,
           folder: folder)
@@ -148,7 +184,7 @@ package struct Runner {
         var now = reported
         repeat {
           try loop.runOnce(timeout: 100)
-          now = monotonicMicroseconds()
+          now = HostClock.microseconds
         } while !hasNews && !isInterrupted && now - reported < 100_000
         hasNews = false
         if nodes.contains(where: \.hasFailed) || services.complaint != nil { break }
@@ -218,6 +254,11 @@ package struct Runner {
 }
 
 extension NodeProcess {
+  /// When its power was cut, if it was.
+  var powerCut: SimulationTime? {
+    if case .poweredOff(let time) = outcome { time } else { nil }
+  }
+
   var hasFailed: Bool { failure != nil }
 
   /// One line that names the node, if it ended badly.

@@ -132,9 +132,9 @@ private final class ConsoleTimes {
 
   func take(_ line: Substring) {
     if line == "io begin" {
-      began = monotonicMicroseconds()
+      began = HostClock.microseconds
     } else if line.hasPrefix("io op="), let began {
-      wallMicroseconds = monotonicMicroseconds() - began
+      wallMicroseconds = HostClock.microseconds - began
       for field in line.split(separator: " ") where field.hasPrefix("total_ns=") {
         guestNanoseconds = UInt64(field.dropFirst("total_ns=".count))
       }

@@ -5,7 +5,7 @@ package import DiskImage
 import DiskModel
 package import Linux
 package import NBD
-import Simulation
+package import Simulation
 package import Telemetry
 package import TimeTravel
 import VhostUser
@@ -31,12 +31,15 @@ package final class DiskServer: DiskService {
   private let clock: any Clock
   /// In the middle of a turn: calls were made whose replies have not come.
   private var isHoldingTurn = false
+  /// Called when the power of a node goes, before that of its disks: nothing more is expected from it.
+  /// Returns whether it was at work; if it had ended before, its disks had come to an orderly end, too.
+  package var onPowerCut: ((_ node: String, SimulationTime) -> Bool)?
 
   /// Opens every image and listens on every socket; what was opened is closed again if one of them fails.
   /// - Parameter report: takes one line for each thing that goes wrong later.
   package init(
-    disks configurations: [DiskConfiguration], timing: Timing, registry: FileRegistry, loop: EventLoop,
-    report: @escaping (String) -> Void
+    disks configurations: [DiskConfiguration], timing: Timing, decisions: FaultDecisions = FaultDecisions(),
+    registry: FileRegistry, loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.timing = timing
     self.report = report
@@ -45,12 +48,16 @@ package final class DiskServer: DiskService {
     case .infiniteCPU: clock = StandingClock()
     case .simulated(let client): clock = client
     }
+    try decisions.check(configurations)
     for (index, configuration) in configurations.enumerated() {
-      let model: (any DiskModel)?
-      do throws(DiskModelError) { model = try configuration.makeModel() } catch {
+      do throws(ConfigurationError) {
+        try requireTime(configuration.faults, timing.keeping, "disk '\(configuration.name)'")
+      } catch { throw .configuration(error) }
+      let model: ModelDescription
+      do throws(ConfigurationError) { model = try configuration.describeModel(note: report) } catch {
         throw .configuration(ConfigurationError("disk '\(configuration.name)': \(error)"))
       }
-      if let model, !timing.chargesTime {
+      if model.takesTime, !timing.chargesTime {
         throw .configuration(
           ConfigurationError(
             "disk '\(configuration.name)': model \(model.specification) needs external time travel: "
@@ -60,9 +67,15 @@ package final class DiskServer: DiskService {
         try ServedDisk(
           configuration, identifier: UInt32(index), model: model, clock: clock,
           options: timing.sessionOptions,
-          log: log, registry: registry, loop: loop, report: report))
+          log: log, decisions: decisions, registry: registry, loop: loop, report: report))
     }
-    for disk in disks { disk.onCallsSettled = { [unowned self] in finishTurnIfSettled() } }
+    for disk in disks {
+      disk.onCallsSettled = { [unowned self] in finishTurnIfSettled() }
+      guard let node = disk.configuration.node else { continue }
+      disk.device.onPowerCut = { [unowned self] event in
+        cutPower(of: node, by: event.fault, at: event.time)
+      }
+    }
     if case .simulated(let client) = timing {
       client.onTurn = { [unowned self] in takeTurn() }
     }
@@ -79,13 +92,35 @@ package final class DiskServer: DiskService {
     report("sizes are looked at again in real time only")
   }
 
+  /// The power of a node goes: of all its disks at once, and of whoever uses them.
+  package func cutPower(of node: String, by fault: String, at now: SimulationTime) {
+    // The machine first: it must not see what its disks do.
+    guard onPowerCut?(node, now) ?? true else { return }
+    for disk in disks where disk.configuration.node == node {
+      disk.device.cutPower(named: fault, at: now)
+      disk.loseClient()
+    }
+    // What was to complete there does not.
+    if case .simulated(let client) = timing {
+      (client as? LocalClient)?.replaceWake(by: disks.compactMap { $0.device.nextWake }.min())
+    }
+  }
+
   /// Flushes and closes every image; a line for each that could not be.
-  package func close() -> [String] { disks.compactMap { $0.close() } }
+  package func close() -> [String] {
+    let now = clock.now
+    return disks.compactMap { $0.close(at: now) }
+  }
 
   package var engines: [String] { [] }
 
   package var reports: [DiskReport] {
-    disks.map { DiskReport(name: $0.device.name, model: $0.device.modelSpecification, $0.device.statistics) }
+    disks.map {
+      var report = DiskReport(
+        name: $0.device.name, model: $0.configuration.model, $0.device.statistics)
+      report.faults = $0.device.faultCount
+      return report
+    }
   }
 
   package var completions: UInt64 { log.count }
@@ -113,6 +148,13 @@ package final class DiskServer: DiskService {
 extension Timing {
   /// Whether somebody can be charged a latency.
   fileprivate var chargesTime: Bool { if case .simulated = self { true } else { false } }
+
+  fileprivate var keeping: Scenario.TimeKeeping {
+    switch self {
+    case .infiniteCPU: .infCPU
+    case .simulated: .external
+    }
+  }
 
   fileprivate var name: String {
     switch self {

@@ -27,6 +27,7 @@ final class QueueThread: RingHome, @unchecked Sendable {
   private var isStopping = false
   private var isEnding = false
   private var stopped: Rendezvous?
+  private var polling = KickPolling()
   private var completions: [BlockCompletion] = []
   private var ready: [UInt64] = []
   /// What past threads of this ring did.
@@ -142,7 +143,15 @@ final class QueueThread: RingHome, @unchecked Sendable {
     }
     guard let queue else { return }
     chains.put(completions, into: queue)
-    if !isStopping { chains.take(from: queue, at: hostTime()) }
+    let isPolling =
+      !isStopping && lane.inFlight == 0 && !completions.isEmpty && !queue.hasAvailable
+      && polling.isWorthwhile()
+    if isPolling {
+      queue.declineKicks()
+      queue.publishAndSignal()
+      polling.look(at: queue)
+    }
+    if !isStopping { chains.take(from: queue, at: polling.take(at: hostTime())) }
     queue.publishAndSignal()
     if isStopping, lane.inFlight == 0 { letGo(lane) }
   }
@@ -185,9 +194,7 @@ final class QueueThread: RingHome, @unchecked Sendable {
 
 /// The host's time since it was started.
 func hostTime() -> SimulationTime {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return SimulationTime(nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
+  SimulationTime(nanoseconds: HostClock.nanoseconds)
 }
 
 private func waitUntilReadable(_ descriptor: CInt) -> Bool {

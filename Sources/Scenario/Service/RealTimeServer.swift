@@ -32,6 +32,9 @@ package final class RealTimeServer: DiskService {
     var disks: [RealTimeDisk] = []
     do throws(ServiceError) {
       for configuration in configurations {
+        do throws(ConfigurationError) {
+          try requireTime(configuration.faults, .off, "disk '\(configuration.name)'")
+        } catch { throw .configuration(error) }
         guard configuration.model == "zero" else {
           throw .configuration(
             ConfigurationError(

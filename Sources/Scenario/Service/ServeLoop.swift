@@ -29,8 +29,8 @@ package final class ServeLoop {
   /// Opens, listens, and then connects to the controller.
   /// - Parameter journals: where changes are kept, in real time, that are not flushed.
   package init(
-    disks: [DiskConfiguration], mode: TimeTravelMode, journals: JournalFolder?, loop: EventLoop,
-    report: @escaping (String) -> Void
+    disks: [DiskConfiguration], mode: TimeTravelMode, journals: JournalFolder?,
+    decisions: FaultDecisions = FaultDecisions(), loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.loop = loop
     self.report = report
@@ -47,7 +47,8 @@ package final class ServeLoop {
     case .infiniteCPU:
       client = nil
       server = try DiskServer(
-        disks: disks, timing: .infiniteCPU, registry: registry, loop: loop, report: hold)
+        disks: disks, timing: .infiniteCPU, decisions: decisions, registry: registry, loop: loop,
+        report: hold)
     case .external(let controller, let identifier):
       let client: Client
       do throws(TimeTravelError) {
@@ -55,7 +56,8 @@ package final class ServeLoop {
       } catch { throw .controller(controller, error) }
       self.client = client
       server = try DiskServer(
-        disks: disks, timing: .simulated(client), registry: registry, loop: loop, report: hold)
+        disks: disks, timing: .simulated(client), decisions: decisions, registry: registry, loop: loop,
+        report: hold)
     }
     client?.onFailure = { [unowned self] error in failure = error }
   }

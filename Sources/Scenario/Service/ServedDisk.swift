@@ -17,9 +17,9 @@ package final class ServedDisk {
   private let socket: DiskSocket
 
   init(
-    _ configuration: DiskConfiguration, identifier: UInt32, model: (any DiskModel)?, clock: any Clock,
-    options: SessionOptions, log: CompletionLog, registry: FileRegistry, loop: EventLoop,
-    report: @escaping (String) -> Void
+    _ configuration: DiskConfiguration, identifier: UInt32, model: ModelDescription, clock: any Clock,
+    options: SessionOptions, log: CompletionLog, decisions: FaultDecisions, registry: FileRegistry,
+    loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.configuration = configuration
     guard configuration.nbd == nil, let path = configuration.socket else {
@@ -34,8 +34,15 @@ package final class ServedDisk {
             + "in simulated time bytes move within the kick"))
     }
     let image = try configuration.open(registry: registry, report: report)
+    let context = ModelContext(
+      diskSize: image.size, seed: configuration.seed, name: configuration.name)
+    let timed: (any DiskModel)?
+    do throws(DiskModelError) { timed = try model.make(for: context) } catch {
+      throw .configuration(ConfigurationError("disk '\(configuration.name)': \(error)"))
+    }
+    let faults = try configuration.makeFaults(over: image, decisions, report: report)
     let device = Device(
-      name: configuration.name, identifier: identifier, image: image, model: model, log: log)
+      name: configuration.name, identifier: identifier, image: image, model: timed, log: log, faults: faults)
     device.log = report
     let backend = VirtioBlockBackend(device: device, clock: clock)
     let name = configuration.name
@@ -65,11 +72,14 @@ package final class ServedDisk {
 
   var callsAwaitingReply: Int { socket.session?.callsAwaitingReply ?? 0 }
 
+  /// The machine that used it has lost its power: nothing comes from there any more.
+  func loseClient() { socket.session?.end() }
+
   /// Ends the session, closes the image; a line if something written may be lost.
-  func close() -> String? {
+  func close(at now: SimulationTime) -> String? {
     socket.session?.end()
     do throws(DiskImageError) {
-      try device.image.close()
+      try device.close(at: now)
       return nil
     } catch {
       return "disk '\(configuration.name)': \(error)"
@@ -78,6 +88,20 @@ package final class ServedDisk {
 }
 
 extension DiskConfiguration {
+  /// What goes wrong with the disk; nil if nothing does.
+  func makeFaults(
+    over image: any DiskImage, _ decisions: FaultDecisions, report: @escaping (String) -> Void
+  ) throws(ServiceError) -> FaultyDisk? {
+    do throws(FaultError) {
+      let replay = try decisions.replay(of: self)
+      guard !faults.isEmpty else { return nil }
+      let disk = try FaultyDisk(faults, name: name, image: image, seed: seed, replay: replay)
+      disk.log = { decisions.append($0) }
+      disk.report = report
+      return disk
+    } catch { throw .configuration(ConfigurationError("disk '\(name)': \(error)")) }
+  }
+
   /// Opens the image, and says what its user ought to know.
   /// - Parameter journal: where changes are kept that are not flushed, in real time.
   func open(

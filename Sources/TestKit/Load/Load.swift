@@ -2,7 +2,6 @@
 import Glibc
 import Linux
 import Simulation
-import Synchronization
 package import Telemetry
 
 /// What to ask of a disk, for how long.
@@ -51,7 +50,7 @@ package struct Load: Sendable {
         client, index: index, offset: index * each, depth: depth, blockBytes: blockBytes, writes: writes)
       drivers.append(LoadDriver(self, queue, index: index, blocks: blocks))
     }
-    let outcomes = Mutex([(Int, Swift.Result<Result, LoadError>)]())
+    let outcomes = Guarded([(Int, Swift.Result<Result, LoadError>)]())
     do throws(LinuxError) {
       // The first queue is driven by this thread.
       let threads = try drivers.dropFirst().map { (driver) throws(LinuxError) -> WorkerThread in
@@ -93,7 +92,7 @@ private final class LoadDriver {
     submitted = [UInt64](repeating: 0, count: queue.depth)
   }
 
-  func run(into outcomes: borrowing Mutex<[(Int, Swift.Result<Load.Result, LoadError>)]>) {
+  func run(into outcomes: Guarded<[(Int, Swift.Result<Load.Result, LoadError>)]>) {
     let outcome: Swift.Result<Load.Result, LoadError>
     do throws(LoadError) { outcome = .success(try measure()) } catch { outcome = .failure(error) }
     outcomes.withLock { $0.append((index, outcome)) }
@@ -101,7 +100,7 @@ private final class LoadDriver {
 
   private func measure() throws(LoadError) -> Load.Result {
     var result = Load.Result()
-    let start = monotonicNanoseconds()
+    let start = HostClock.nanoseconds
     let limit = load.touchOnce
     // A load that touches each block once has no second chance: it is measured from its first request on.
     let begin = limit == nil ? start + load.milliseconds * 100_000 : start
@@ -116,10 +115,10 @@ private final class LoadDriver {
     queue.publish()
     var last = start
     while under > 0 {
-      var now = monotonicNanoseconds()
+      var now = HostClock.nanoseconds
       var taken = false
       while let slot = try queue.take() {
-        if !taken { now = monotonicNanoseconds() }
+        if !taken { now = HostClock.nanoseconds }
         taken = true
         under -= 1
         if now >= begin, now < end {
@@ -186,10 +185,4 @@ private struct Permutation {
     while b != 0 { (a, b) = (b, a % b) }
     return a
   }
-}
-
-private func monotonicNanoseconds() -> UInt64 {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

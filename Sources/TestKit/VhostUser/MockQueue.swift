@@ -45,7 +45,8 @@ package class MockQueue {
   package var nextAvailable: UInt16 = 0
   /// The used index that is taken next.
   package var nextUsed: UInt16 = 0
-  private var kickedAvailable: UInt16 = 0
+  /// The available index of the last `publish`.
+  package var kickedAvailable: UInt16 = 0
   private var vacant: [UInt16] = []
   private var links: [UInt16]
 

@@ -213,6 +213,14 @@ package struct PackedQueue: ~Copyable {
     return true
   }
 
+  /// See `SplitQueue.declineKicks`.
+  package mutating func declineKicks() {
+    guard fault == nil, usesEventIndex || !isSuppressed else { return }
+    isSuppressed = true
+    CLinux_store32(deviceEvent, (UInt32(1) << 16).littleEndian)
+    gatherer.log?.wroteEvent()
+  }
+
   mutating func fail(_ fault: RingFault) -> RingStep {
     self.fault = fault
     return .broken(fault)

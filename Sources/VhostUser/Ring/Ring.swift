@@ -121,6 +121,11 @@ package struct Ring: ~Copyable {
       ? packed?.next(asksForKick: asksForKick) ?? .empty : split?.next(asksForKick: asksForKick) ?? .empty
   }
 
+  /// See `SplitQueue.declineKicks`.
+  package mutating func declineKicks() {
+    if isPacked { packed?.declineKicks() } else { split?.declineKicks() }
+  }
+
   /// See `SplitQueue.complete`.
   @inline(__always)
   package mutating func complete(head: UInt16, written: UInt32) -> Bool {

@@ -209,6 +209,20 @@ package struct SplitQueue: ~Copyable {
     return true
   }
 
+  /// Tells the driver that we look ourselves: until `next` asks for one, no kick is needed.
+  package mutating func declineKicks() {
+    guard fault == nil else { return }
+    if usesEventIndex {
+      // An index that was passed already.
+      CLinux_store16(used + 4 + 8 * Int(size), (nextAvailable &- 1).littleEndian)
+      gatherer.log?.wroteRing(4 + 8 * Int(size), count: 2)
+    } else if !isSuppressed {
+      isSuppressed = true
+      CLinux_store16(used, UInt16(1).littleEndian)
+      gatherer.log?.wroteRing(0, count: 2)
+    }
+  }
+
   private mutating func fail(_ fault: RingFault) -> RingStep {
     self.fault = fault
     return .broken(fault)

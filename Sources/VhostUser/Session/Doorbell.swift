@@ -1,8 +1,5 @@
 // How other threads reach a session.
-import CLinux
-import Glibc
 import Linux
-import Synchronization
 
 /// Wakes a session's loop, and carries lines for its log there.
 ///
@@ -14,25 +11,17 @@ final class Doorbell: Sendable {
     var dropped = 0
   }
 
-  private let counter: CInt
-  private let post = Mutex(Post())
+  private let bell: WakeUp
+  private let post = Guarded(Post())
 
-  init() throws(LinuxError) { counter = try Descriptor.eventCounter().release() }
-
-  deinit { close(counter) }
+  init() throws(LinuxError) { bell = try WakeUp() }
 
   /// Readable after a ring, until `answer`.
-  var rawValue: CInt { counter }
+  var rawValue: CInt { bell.descriptor }
 
-  func ring() {
-    var one: UInt64 = 1
-    _ = write(counter, &one, 8)
-  }
+  func ring() { bell.wake() }
 
-  func answer() {
-    var count: UInt64 = 0
-    _ = CLinux_take_count(counter, &count)
-  }
+  func answer() { bell.clear() }
 
   /// Leaves a line, if nobody has left too many.
   func post(_ line: @autoclosure () -> String) {

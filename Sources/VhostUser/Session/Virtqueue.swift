@@ -116,6 +116,10 @@ package final class Virtqueue {
   /// Whether the driver has made something available that has not been taken; asks for no kick.
   package var hasAvailable: Bool { ring?.hasAvailable ?? false }
 
+  /// Tells the driver to kick no more: the owner looks for a while (`hasAvailable`), and then calls
+  /// `nextChain`, which asks for kicks again.
+  package func declineKicks() { ring?.declineKicks() }
+
   /// Puts a chain back; the driver sees it after `publishAndSignal`.
   /// - Parameter written: bytes written into the writable part, counted from its start.
   /// - Returns: false if the ring does not know of the chain any more.

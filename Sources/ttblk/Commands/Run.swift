@@ -16,7 +16,7 @@ struct RunCommand: ParsableCommand {
       completions, and a hash of what each disk holds. Equal scenarios give equal digests and hashes, in \
       every run.
       The output folder receives overlays, consoles, the clients' log, and report.json; what an earlier run \
-      left there is removed first.
+      left there is removed first. With faults also faults.jsonl, a line for each thing that went wrong.
       """)
 
   @Argument(help: "The scenario, a TOML file.", completion: .file(extensions: ["toml"]))
@@ -32,6 +32,12 @@ struct RunCommand: ParsableCommand {
 
   @Option(help: "Another seed than the scenario's.")
   var seed: UInt64?
+
+  @Option(
+    help: ArgumentHelp(
+      "Let the faults happen that this log (faults.jsonl of an earlier run) has, and no others.",
+      valueName: "file"))
+  var replayFaults: String?
 
   @Flag(help: "Controller and disks as processes of their own, instead of in this one.")
   var separate = false
@@ -52,6 +58,7 @@ struct RunCommand: ParsableCommand {
     let folder = output ?? "\(loaded.name).run"
     var options = Runner.Options(output: folder)
     options.isSeparate = separate
+    options.replay = replayFaults
     switch cpu {
     case nil: break
     case "any": options.processor = .any
@@ -61,6 +68,7 @@ struct RunCommand: ParsableCommand {
       }
       options.processor = .number(number)
     }
+    for note in loaded.notes { warn(note) }
     let signals = try Signals([SIGINT, SIGTERM, SIGHUP])
     var runner = Runner(loaded, options: options)
     runner.report = warn

@@ -25,14 +25,17 @@ struct ServeCommand: ParsableCommand {
       """
       A disk: name=NAME,image=PATH, and socket=PATH or nbd=unix:PATH|HOST[:PORT] or both; socket=fd:N takes \
       an inherited socket over, a listening one or a connection (systemd's first is fd:3). Optional: \
-      format=raw|uml-cow|qcow2, readonly, model=zero|affine:50us[:500MB/s]; in real time \
+      format=raw|uml-cow|qcow2, readonly, model=NAME[:KEY=VALUE…] (ttblk model list), \
+      model=affine:50us[:500MB/s], model=file:FILE.toml, faults=FILE.toml ([[fault]] tables; under time \
+      travel only); in real time \
       engine=auto|io_uring|libaio|threads|synchronous, direct (O_DIRECT), writethrough (a write is \
       durable when it completes), queues=N. A comma in a path is written twice. Repeatable.
       """,
       valueName: "disk"))
   var diskOptions: [String] = []
 
-  @Option(help: ArgumentHelp("A TOML file with [[disk]] tables of the same keys.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("A TOML file with [[disk]] tables of the same keys, and seed.", valueName: "file"))
   var config: String?
 
   @Option(
@@ -56,6 +59,19 @@ struct ServeCommand: ParsableCommand {
 
   @Option(help: ArgumentHelp("Write what was done to this file at the end, as TOML.", valueName: "file"))
   var report: String?
+
+  @Option(
+    help: ArgumentHelp("Write what faults did to this file, a line of JSON each.", valueName: "file"))
+  var faultLog: String?
+
+  @Option(
+    help: ArgumentHelp("Let the faults happen that such a file has, and no others.", valueName: "file"))
+  var replayFaults: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "What models and faults draw depends on this and the disks' names; 1 if not given.", valueName: "n"))
+  var seed: UInt64?
 
   @Option(help: ArgumentHelp("As --disk with this socket; needs --blk-file.", valueName: "path"))
   var socketPath: String?
@@ -114,6 +130,7 @@ struct ServeCommand: ParsableCommand {
     if let disk = try conventionalDisk() { disks.append(disk) }
     if let config { disks += try loadServeConfiguration(path: config) }
     for option in diskOptions { disks.append(try DiskConfiguration(parsing: option)) }
+    if let seed { for index in disks.indices { disks[index].seed = seed } }
     try validateServeConfiguration(disks)
     let mode: TimeTravelMode
     switch timeTravel {
@@ -127,8 +144,9 @@ struct ServeCommand: ParsableCommand {
     }
     let signals = try Signals([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
     let loop = try EventLoop()
+    let decisions = try FaultDecisions(log: faultLog, replaying: replayFaults)
     let service = try ServeLoop(
-      disks: disks, mode: mode, journals: try journals(), loop: loop, report: warn)
+      disks: disks, mode: mode, journals: try journals(), decisions: decisions, loop: loop, report: warn)
     announce("ready: \(disks.count) disk\(disks.count == 1 ? "" : "s")")
     if verbose { for line in service.server.engines { announce(line) } }
     service.endsWithClient = exitOnDisconnect

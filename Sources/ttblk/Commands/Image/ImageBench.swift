@@ -3,6 +3,7 @@ import ArgumentParser
 import BlockIO
 import DiskImage
 import Glibc
+import Linux
 import Simulation
 import Telemetry
 
@@ -87,9 +88,7 @@ struct ImageBenchCommand: ParsableCommand {
     buffer.initializeMemory(as: UInt8.self, repeating: 0x5a)
     var part = iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
     var random = RandomStream(seed: 1, name: "bench")
-    var clock = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &clock)
-    let start = clock
+    let start = HostClock.nanoseconds
     let count = UInt64(count)
     for index in 0..<count {
       let offset = (pattern == .random ? random.next() : index) % places * size
@@ -101,8 +100,6 @@ struct ImageBenchCommand: ParsableCommand {
       if index % 1024 == 1023 { try progress.advance(by: 1024 * size) }
     }
     if write { try disk.flush() }
-    clock_gettime(CLOCK_MONOTONIC, &clock)
-    let seconds = UInt64(clock.tv_sec - start.tv_sec) * 1_000_000_000
-    return max(1, seconds &+ UInt64(clock.tv_nsec) &- UInt64(start.tv_nsec))
+    return max(1, HostClock.nanoseconds - start)
   }
 }

@@ -46,7 +46,7 @@ private final class Monitor {
   private let command: String
   private let target: ProgressTarget
   private let signals: Signals
-  private let start = Monitor.now()
+  private let start = HostClock.nanoseconds
   private var lastLooked: UInt64 = 0
   private var lastShown: UInt64 = 0
   private var isBarThere = false
@@ -62,7 +62,7 @@ private final class Monitor {
   /// - Returns: whether to go on.
   func step(_ progress: Progress) -> Bool {
     // Steps may be as short as a sector: the clock costs no system call, a look at the signals does.
-    let now = Monitor.now()
+    let now = HostClock.nanoseconds
     let isLast = progress.done == progress.total
     guard now - lastLooked >= 5_000_000 || isLast else { return true }
     lastLooked = now
@@ -81,12 +81,6 @@ private final class Monitor {
     return true
   }
 
-  private static func now() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-  }
-
   private func line(_ progress: Progress) -> String {
     JSONValue.object([
       "command": .string(command), "phase": .string(progress.phase), "done": .unsigned(progress.done),
@@ -95,7 +89,7 @@ private final class Monitor {
   }
 
   private func text(_ progress: Progress) -> String {
-    let seconds = (Monitor.now() - start) / 1_000_000_000
+    let seconds = (HostClock.nanoseconds - start) / 1_000_000_000
     return
       "\(command): \(progress.phase), \(ByteText.short(progress.done)) of \(ByteText.short(progress.total))"
       + " (\(percent(progress)) %) after \(seconds) s"

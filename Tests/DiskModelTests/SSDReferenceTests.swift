@@ -1,0 +1,125 @@
+// Against NVMeVirt with the same parameters, and against what is known of greedy collection.
+import DiskModel
+import Foundation
+import Simulation
+import Testing
+
+/// Runs of millions of requests: `SSD_REFERENCE=1 swift test -c release --filter SSDReference`.
+private let isFull = ProcessInfo.processInfo.environment["SSD_REFERENCE"] == "1"
+
+@Suite(.serialized) struct SSDReferenceTests {
+  /// 8 GiB of flash, 7 % of which is spare.
+  static let disk: UInt64 = (8 << 30) * 100 / 107 / 4096 * 4096
+
+  struct Row {
+    var name: String
+    var ours: Double
+    var reference: Double
+    /// Per cent.
+    var tolerance: Double
+
+    var difference: Double { (ours / reference - 1) * 100 }
+
+    func check() {
+      let text = String(
+        format: "| %@ | %.4g | %.4g | %+.2f %% | %.4g %% |", name, ours, reference, difference, tolerance)
+      print(text)
+      #expect(abs(difference) <= tolerance, Comment(rawValue: text))
+    }
+  }
+
+  /// DISK-MODELS (e): NVMeVirt, 4k random read; 99th percentiles by the same equations within 1.5 %.
+  @Test(arguments: [
+    (1, 15_808), (2, 31_206), (4, 60_671), (8, 113_812), (16, 196_072), (32, 283_717), (128, 367_725),
+  ])
+  func randomReadsRunAtTheRateOfNVMeVirt(_ depth: Int, _ reference: Int) throws {
+    var bench = try SSDBench(disk: Self.disk)
+    let count = isFull ? 1_000_000 : 3_000 + 40 * depth
+    let result = bench.run(.read, depth: depth, count: count, warmUp: count / 20)
+    // At depth 1 it is the mean of two numbers: how many of each is a matter of chance.
+    let sampling = 100 * 6.0 / 63.28 * 3 / Double(count).squareRoot()
+    Row(
+      name: "4k random read, depth \(depth), per second", ours: result.perSecond,
+      reference: Double(reference),
+      tolerance: depth == 1 ? 0.1 + sampling : isFull ? 2 : 3
+    ).check()
+    if isFull { #expect(bench.model.violation() == nil) }
+  }
+
+  /// Real rates are bounded by dies and by what a balanced network of exponential servers does.
+  @Test func theRateIsWithinTheBoundsOfQueueingTheory() throws {
+    for depth in [1, 4, 16, 64] {
+      var bench = try SSDBench(disk: 256 << 20)
+      let rate = bench.run(.read, depth: depth, count: 4_000, warmUp: 200).perSecond
+      let (dies, service, rest) = (16.0, 40_624.0, 22_652.0)
+      let bound = min(Double(depth) / (service + rest), dies / service) * 1e9
+      #expect(rate <= bound * 1.01)
+      #expect(rate >= Double(depth) / (Double(depth) + dies - 1) * dies / service * 0.6 * 1e9)
+    }
+  }
+
+  /// NVMeVirt, 8 GiB, after a sequential fill and three times its pages at random. Its 15 % are 14: it
+  /// truncates (1 + 0.15) * 100, which is a little less than 115.
+  @Test(arguments: [("7%", 107, 7.05, 57.7), ("14%", 114, 4.02, 100.1), ("28%", 128, 2.41, 172.7)])
+  func collectionCostsWhatItCostsInNVMeVirt(
+    _ spare: String, _ percent: Int, _ amplification: Double, _ thousands: Double
+  ) throws {
+    // In short runs a smaller disk, with lines of the same size.
+    let flash: UInt64 = isFull ? 8 << 30 : 256 << 20
+    let disk = flash * 100 / UInt64(percent) / 4096 * 4096
+    var bench = try SSDBench(
+      disk: disk,
+      [
+        "over_provisioning": .string(spare), "precondition": "random:3",
+        "lines": .integer(isFull ? 8192 : 256),
+      ])
+    let count = isFull ? 2_000_000 : 12_000
+    _ = bench.run(.write, depth: 32, count: isFull ? 500_000 : 3_000)
+    let (host, collected) = (bench.counter("host_pages_written"), bench.counter("collected_pages"))
+    let result = bench.run(.write, depth: 32, count: count)
+    let moved = Double(bench.counter("collected_pages") - collected)
+    let ours = 1 + moved / Double(bench.counter("host_pages_written") - host)
+    // A quarter of the lines that are free or open weighs more on a small disk.
+    Row(
+      name: "write amplification, \(spare) spare", ours: ours, reference: amplification,
+      tolerance: isFull ? 5 : 20
+    ).check()
+    Row(
+      name: "4k random write in steady state, \(spare) spare, per second", ours: result.perSecond,
+      reference: thousands * 1000, tolerance: isFull ? 10 : 25
+    ).check()
+    if isFull { #expect(bench.model.violation() == nil) }
+  }
+
+  /// Luojie and Kurkoski, arXiv 1110.4245: blocks of many pages, no other lines than those in use.
+  @Test(arguments: [("10%", 5.68), ("20%", 3.19), ("50%", 1.72)])
+  func amplificationIsTheClosedFormOfGreedyCollection(_ spare: String, _ expected: Double) throws {
+    var bench = try SSDBench(
+      disk: isFull ? 4 << 30 : 96 << 20,
+      [
+        "channels": 1, "dies_per_channel": 1, "partitions": 1, "write_buffer": "256KiB", "flash_page": "4KiB",
+        "over_provisioning": .string(spare), "precondition": "random:4",
+        "lines": .integer(isFull ? 8192 : 384),
+      ])
+    let count = isFull ? 1_000_000 : 8_000
+    _ = bench.run(.write, depth: 4, count: count / 4)
+    let (host, collected) = (bench.counter("host_pages_written"), bench.counter("collected_pages"))
+    _ = bench.run(.write, depth: 4, count: count)
+    let moved = Double(bench.counter("collected_pages") - collected)
+    Row(
+      name: "write amplification, closed form, \(spare) spare",
+      ours: 1 + moved / Double(bench.counter("host_pages_written") - host), reference: expected,
+      tolerance: isFull ? 5 : 10
+    ).check()
+  }
+
+  @Test func aFreshDriveIsLimitedByItsProgramsAndASteadyOneByCollection() throws {
+    var fresh = try SSDBench(disk: 512 << 20, ["precondition": "none"])
+    let count = 6_000
+    let rate = fresh.run(.write, depth: 32, count: count, warmUp: 2_000).perSecond
+    // 16 dies, eight pages for each 223.9 us: 571,000.
+    #expect(rate < 16 * 8 / 223.912e-6 * 1.01)
+    #expect(rate > 16 * 8 / 223.912e-6 * 0.85)
+    #expect(fresh.counter("collected_pages") == 0)
+  }
+}
