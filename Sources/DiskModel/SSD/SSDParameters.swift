@@ -166,7 +166,8 @@ package struct SSDParameters: Sendable {
     guard programUnit % stripe == 0 else {
       throw error(
         "program_unit",
-        "'program_unit' is \(programUnit) bytes, no multiple of the \(stripe) bytes of a page in all planes"
+        "'program_unit' is \(programUnit) bytes, not a multiple of the \(stripe) bytes of a page in all "
+          + "planes"
       )
     }
     guard programUnit <= 4 << 20 else {
@@ -191,8 +192,8 @@ package struct SSDParameters: Sendable {
     guard writeBuffer >= least, writeBuffer % Self.pageSize == 0 else {
       throw error(
         "write_buffer",
-        "'write_buffer' is \(writeBuffer) bytes, no multiple of 4096 and at least two program units for each "
-          + "partition (\(least))")
+        "'write_buffer' is \(writeBuffer) bytes, not a multiple of 4096 and at least two program units for "
+          + "each partition (\(least))")
     }
     for (key, time) in [("program_suspend", programSuspend), ("erase_suspend", eraseSuspend)] {
       guard time == 0 || scheduler == .readFirst else {
