@@ -150,8 +150,9 @@ package final class Virtqueue {
 
   private func breakDown(_ fault: RingFault) {
     guard !isBroken else { return }
-    broken.store(true, ordering: .releasing)
+    // The line first: whoever hears of the fault finds it in the log.
     if !memory.isBroken { say("ring \(index) is broken: \(fault)") }
+    broken.store(true, ordering: .releasing)
     if home != nil { doorbell.ring() }
   }
 
