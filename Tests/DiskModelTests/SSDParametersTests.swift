@@ -56,6 +56,16 @@ import Testing
     }
   }
 
+  @Test func aSpecificationChangesAPreset() throws {
+    let text = "ssd-nvme-mlc:precondition=random1:over_provisioning=15%:read=40us:read_4k=39us"
+    let model = try #require(
+      try ModelDescription(parsing: text).make(for: ModelContext(diskSize: 48 << 20)) as? SSDModel)
+    #expect(model.placementDescription.hasSuffix("; 15.007 % spare"), "\(model.placementDescription)")
+    var probe = SSDProbe(model)
+    #expect(probe.latency(.read) == 21_500 + 39_000 + 4_864 + 1_152)
+    #expect(throws: DiskModelError.self) { try ModelDescription(parsing: "ssd-nvme-mlc:channels=3") }
+  }
+
   @Test func everyPresetMakesADriveForAnyDisk() throws {
     let presets = Preset.all.filter { $0.parameters["kind"] == "ssd" }
     #expect(presets.count >= 4)

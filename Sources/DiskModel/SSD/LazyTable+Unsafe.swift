@@ -35,6 +35,33 @@ struct LazyTable: @unchecked Sendable {
       }
     }
 
+    /// The entries of the chunk that begins at `first`, without a division for each.
+    func write(to chunk: UnsafeMutablePointer<UInt32>, from first: UInt32) {
+      switch self {
+      case .constant(let value): chunk.initialize(repeating: value, count: LazyTable.chunkSize)
+      case .filled(let partitions, let pages):
+        var (local, partition) = partitions.split(first)
+        for offset in 0..<LazyTable.chunkSize {
+          chunk.advanced(by: offset).initialize(to: partition &* pages &+ local)
+          partition += 1
+          if partition == partitions.divisor { (local, partition) = (local + 1, 0) }
+        }
+      case .filler(let partitions, let pages, let count, let none):
+        var (partition, local) = pages.split(first)
+        for offset in 0..<LazyTable.chunkSize {
+          let page = UInt64(local) * UInt64(partitions) + UInt64(partition)
+          let value = page < UInt64(count) ? UInt32(truncatingIfNeeded: page) : none
+          chunk.advanced(by: offset).initialize(to: value)
+          local += 1
+          if local == pages.divisor { (partition, local) = (partition + 1, 0) }
+        }
+      case .filledBits:
+        for offset in 0..<LazyTable.chunkSize {
+          chunk.advanced(by: offset).initialize(to: value(first &+ UInt32(offset)))
+        }
+      }
+    }
+
     private static func filledWord(
       _ index: UInt32, _ count: UInt32, _ partitions: UInt32, _ pages: Divider
     ) -> UInt32 {
@@ -95,11 +122,10 @@ struct LazyTable: @unchecked Sendable {
 
     @inline(never) func materialize(_ index: Int) -> UnsafeMutablePointer<UInt32> {
       let chunk = UnsafeMutablePointer<UInt32>.allocate(capacity: LazyTable.chunkSize)
-      let first = UInt32(index << LazyTable.chunkShift)
-      let isConstant = constants[index]
-      for offset in 0..<LazyTable.chunkSize {
-        let value = isConstant ? constant : formula.value(first &+ UInt32(offset))
-        chunk.advanced(by: offset).initialize(to: value)
+      if constants[index] {
+        chunk.initialize(repeating: constant, count: LazyTable.chunkSize)
+      } else {
+        formula.write(to: chunk, from: UInt32(index << LazyTable.chunkShift))
       }
       chunks[index] = chunk
       return chunk

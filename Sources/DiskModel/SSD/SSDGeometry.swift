@@ -8,6 +8,8 @@ struct SSDGeometry: Sendable {
   /// 4 KiB pages of the simulated drive; those of the disk come first.
   let logicalPages: Int
   let diskPages: Int
+  /// Whether a smaller drive with these dies would not work.
+  let isLeast: Bool
   let partitions: Int
   /// Per partition.
   let lines: Int
@@ -60,7 +62,7 @@ struct SSDGeometry: Sendable {
     let stripe = diesPerPartition * unitPages
     let least = (stripe * spareLines * 100_000 + spare - 1) / spare
     let perPartition = max((diskPages + partitions - 1) / partitions, least)
-    logicalPages = max(diskPages, least * partitions)
+    isLeast = perPartition == least
 
     // Program units of a die, rounded up; then a block such that the last line wastes least.
     let units = (perPartition * (100_000 + spare) + 100_000 * stripe - 1) / (100_000 * stripe)
@@ -82,6 +84,8 @@ struct SSDGeometry: Sendable {
         "a disk of \(diskSize) bytes is too large for a modelled drive: 8 TiB with its spare flash at most"
       )
     }
+    // What rounding has added is shared out, so that the ratio is exact to a page.
+    logicalPages = pagesPerPartition * partitions * 100_000 / (100_000 + spare)
     byPartition = Divider(partitions)
     byLine = Divider(linePages)
     byUnit = Divider(unitPages)
@@ -134,7 +138,7 @@ extension SSDGeometry {
       let bytes = Self.size(capacity)
       text += disk < capacity ? " for a part of its \(bytes)" : " for more than its \(bytes)"
     }
-    if logicalPages > diskPages {
+    if isLeast {
       text += "; the disk is the beginning of a drive of \(Self.size(UInt64(logicalPages) * page)), the least"
     }
     let spare = (physicalPages - logicalPages) * 100_000 / logicalPages
