@@ -46,8 +46,6 @@ package final class Guarded<Value>: @unchecked Sendable {
   package func withLock<Result, Failure>(
     _ body: (inout Value) throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    pthread_mutex_lock(lock.mutex)
-    defer { pthread_mutex_unlock(lock.mutex) }
-    return try body(&value)
+    try lock { () throws(Failure) in try body(&value) }
   }
 }

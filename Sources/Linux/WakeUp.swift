@@ -1,5 +1,4 @@
 // Waking a thread that sleeps in a wait for descriptors.
-import CLinux
 import Glibc
 
 /// A descriptor that any thread makes readable, and its owner watches: an eventfd.

@@ -72,10 +72,10 @@ package struct Fault: Equatable, Sendable {
 
   /// Complains of what contradicts itself.
   package func validate() throws(FaultError) {
-    guard isName(name) else {
+    guard isValidName(name, lengthMax: Limits.faultNameLengthMax) else {
       throw FaultError(
-        "name \"\(name)\" has other signs than letters, digits, '.', '_' and '-', or is longer than 63",
-        key: "name")
+        "name \"\(name)\" is longer than \(Limits.faultNameLengthMax), begins with '.', or has other signs "
+          + "than letters, digits, '.', '_' and '-'", key: "name")
     }
     try trigger.validate()
     guard !operations.isEmpty, kind.operations.isSuperset(of: operations) else {
@@ -138,18 +138,6 @@ package struct Fault: Equatable, Sendable {
         throw FaultError("'number' \(number) is more than there are in 'sectors'", key: "number")
       }
     }
-  }
-
-  private func isName(_ name: String) -> Bool {
-    (1...63).contains(name.utf8.count)
-      && name.utf8.allSatisfy {
-        switch $0 {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-          UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-          true
-        default: false
-        }
-      }
   }
 }
 

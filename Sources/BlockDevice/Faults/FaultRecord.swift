@@ -75,39 +75,62 @@ package struct FaultRecord: Equatable, Sendable {
 extension FaultRecord {
   /// Reads a line of a log.
   package init(parsing line: some StringProtocol) throws(FaultError) {
-    var reader = FlatReader(line.utf8)
-    var wordsByName: [String: String] = [:]
-    var numbersByName: [String: UInt64] = [:]
-    var parameters: [Parameter] = []
-    var seen: [String] = []
-    try reader.object { (name, value) throws(FaultError) in
-      guard !seen.contains(name) else { throw FaultError("'\(name)' twice") }
-      seen.append(name)
-      switch value {
-      case .word(let word): wordsByName[name] = word
-      case .number(let number): numbersByName[name] = number
-      case .numbers(let list): parameters.append(Parameter(name, list))
+    let json: JSONText
+    do throws(JSONText.SyntaxError) { json = try JSONText(parsing: Array(line.utf8)) } catch {
+      throw FaultError(error.message)
+    }
+    guard let members = json.members else { throw FaultError("\(json.summary) is no object") }
+    for (index, member) in members.enumerated()
+    where members[..<index].contains(where: { $0.name == member.name }) {
+      throw FaultError("'\(member.name)' twice")
+    }
+    /// A member of this type; nil if it is not there.
+    func member<Value>(
+      _ name: String, _ expected: String, _ read: (JSONText) -> Value?
+    ) throws(FaultError) -> Value? {
+      guard let found = json[name] else { return nil }
+      guard let value = read(found) else {
+        throw FaultError("'\(name)' is \(found.summary), not \(expected)")
       }
+      return value
+    }
+    func word(_ name: String) throws(FaultError) -> String? { try member(name, "a string") { $0.string } }
+    func number(_ name: String) throws(FaultError) -> UInt64? {
+      try member(name, "a whole number below 2^64") { $0.unsigned }
     }
     func required<Value>(_ name: String, _ value: Value?) throws(FaultError) -> Value {
       guard let value else { throw FaultError("no '\(name)'") }
       return value
     }
-    let kind = try required("kind", wordsByName["kind"])
+    let kind = try required("kind", word("kind"))
     guard let known = FaultKind(rawValue: kind) else { throw FaultError("unknown kind '\(kind)'") }
+    let disk = try required("disk", word("disk"))
+    guard isValidName(disk, lengthMax: Limits.diskNameLengthMax) else {
+      throw FaultError("'disk' is no name of a disk")
+    }
     self.init(
-      time: SimulationTime(nanoseconds: try required("time", numbersByName["time"])),
-      disk: try required("disk", wordsByName["disk"]), request: numbersByName["request"],
-      fault: try required("fault", wordsByName["fault"]), kind: known)
-    if let name = wordsByName["operation"] {
+      time: SimulationTime(nanoseconds: try required("time", number("time"))), disk: disk,
+      request: try number("request"),
+      fault: try required("fault", word("fault")), kind: known)
+    if let name = try word("operation") {
       guard let operation = BlockRequest.Operation(name: name) else {
         throw FaultError("unknown operation '\(name)'")
       }
       self.operation = operation
     }
-    offset = numbersByName["offset"] ?? 0
-    length = numbersByName["length"] ?? 0
-    self.parameters = parameters
+    offset = try number("offset") ?? 0
+    length = try number("length") ?? 0
+    for found in members {
+      guard let elements = found.value.elements else { continue }
+      var numbers: [UInt64] = []
+      for element in elements {
+        guard let one = element.unsigned else {
+          throw FaultError("'\(found.name)' has \(element.summary), not a whole number below 2^64")
+        }
+        numbers.append(one)
+      }
+      parameters.append(Parameter(found.name, numbers))
+    }
   }
 
   /// Reads a whole log; empty lines do not count.
@@ -120,95 +143,5 @@ extension FaultRecord {
       }
     }
     return records
-  }
-}
-
-/// Reads an object of strings without escapes, whole numbers, and arrays of these: what `line` writes.
-private struct FlatReader {
-  enum Value {
-    case word(String)
-    case number(UInt64)
-    case numbers([UInt64])
-  }
-
-  private let bytes: [UInt8]
-  private var position = 0
-
-  init(_ bytes: some Sequence<UInt8>) { self.bytes = Array(bytes) }
-
-  mutating func object(_ take: (String, Value) throws(FaultError) -> Void) throws(FaultError) {
-    try expect("{")
-    if !accept("}") {
-      repeat {
-        let name = try word()
-        try expect(":")
-        try take(name, try value())
-      } while accept(",")
-      try expect("}")
-    }
-    skipBlanks()
-    guard position == bytes.count else { throw complaint("nothing more") }
-  }
-
-  private mutating func value() throws(FaultError) -> Value {
-    skipBlanks()
-    if position < bytes.count, bytes[position] == UInt8(ascii: "\"") { return .word(try word()) }
-    guard accept("[") else { return .number(try number()) }
-    var list: [UInt64] = []
-    if accept("]") { return .numbers(list) }
-    repeat { list.append(try number()) } while accept(",")
-    try expect("]")
-    return .numbers(list)
-  }
-
-  private mutating func word() throws(FaultError) -> String {
-    try expect("\"")
-    let start = position
-    while position < bytes.count, bytes[position] != UInt8(ascii: "\"") {
-      guard bytes[position] != UInt8(ascii: "\\") else { throw complaint("a string without '\\'") }
-      position += 1
-    }
-    guard position < bytes.count else { throw complaint("'\"'") }
-    position += 1
-    return String(decoding: bytes[start..<position - 1], as: UTF8.self)
-  }
-
-  private mutating func number() throws(FaultError) -> UInt64 {
-    skipBlanks()
-    let start = position
-    var result: UInt64 = 0
-    while position < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[position]) {
-      let (product, tooLarge) = result.multipliedReportingOverflow(by: 10)
-      let (sum, overflow) = product.addingReportingOverflow(UInt64(bytes[position] - UInt8(ascii: "0")))
-      guard !tooLarge, !overflow else { throw complaint("a number below 2^64") }
-      result = sum
-      position += 1
-    }
-    guard position > start else { throw complaint("a whole number") }
-    return result
-  }
-
-  private mutating func accept(_ sign: Unicode.Scalar) -> Bool {
-    skipBlanks()
-    guard position < bytes.count, bytes[position] == UInt8(ascii: sign) else { return false }
-    position += 1
-    return true
-  }
-
-  private mutating func expect(_ sign: Unicode.Scalar) throws(FaultError) {
-    guard accept(sign) else { throw complaint("'\(sign)'") }
-  }
-
-  private mutating func skipBlanks() {
-    while position < bytes.count,
-      bytes[position] == UInt8(ascii: " ") || bytes[position] == 9
-        || bytes[position] == 13
-    {
-      position += 1
-    }
-  }
-
-  private func complaint(_ expected: String) -> FaultError {
-    FaultError("expected \(expected) at column \(position + 1)")
   }
 }

@@ -212,9 +212,7 @@ extension FaultyDisk {
   ) throws(DiskImageError) {
     try image.read(at: request.offset, into: data)
     cache?.overlay(data, from: request.offset, count: request.length)
-    if effects.isStale {
-      _ = history?.overlay(data, from: request.offset, count: request.length)
-    }
+    if effects.isStale { history?.overlay(data, from: request.offset, count: request.length) }
     for bit in effects.flips { data.flip(bit) }
   }
 

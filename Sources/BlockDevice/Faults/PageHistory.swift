@@ -26,9 +26,7 @@ struct PageHistory {
   }
 
   /// Puts former content over what was read.
-  /// - Returns: of which pages.
-  func overlay(_ parts: UnsafeBufferPointer<iovec>, from offset: UInt64, count: UInt64) -> [UInt64] {
-    var stale: [UInt64] = []
+  func overlay(_ parts: UnsafeBufferPointer<iovec>, from offset: UInt64, count: UInt64) {
     let end = offset + count
     var page = offset / Limits.faultPage
     while page * Limits.faultPage < end {
@@ -40,10 +38,8 @@ struct PageHistory {
             parts.overwrite(at: lower - offset, count: upper - lower, with: base + Int(lower - start))
           }
         }
-        stale.append(page)
       }
       page += 1
     }
-    return stale
   }
 }

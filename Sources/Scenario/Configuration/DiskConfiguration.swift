@@ -222,19 +222,6 @@ package struct DiskConfiguration: Sendable {
 /// Of nodes, and of their disks: UML's `umid` takes no more.
 let nodeNameLengthMax = 63
 
-/// Names become file names and lines of reports.
-func isValidName(_ name: String, lengthMax: Int = nodeNameLengthMax) -> Bool {
-  !name.isEmpty && name.utf8.count <= lengthMax && name.first != "."
-    && name.utf8.allSatisfy {
-      switch $0 {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-        true
-      default: false
-      }
-    }
-}
-
 /// The numbers that bound this module.
 enum Limits {
   /// Queues of one disk.

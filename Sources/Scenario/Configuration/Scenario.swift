@@ -93,7 +93,7 @@ package struct Scenario: Sendable {
     var names: Set<String> = []
     var fullNames: Set<String> = []
     for node in nodes {
-      guard isValidName(node.name) else {
+      guard isValidName(node.name, lengthMax: nodeNameLengthMax) else {
         throw ConfigurationError(
           "node name '\(node.name)' is longer than \(nodeNameLengthMax), begins with '.', or has "
             + "other signs than letters, digits, '.', '_' and '-'")

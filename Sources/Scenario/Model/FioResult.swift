@@ -2,6 +2,7 @@
 package import DiskModel
 import Linux
 import Simulation
+import Telemetry
 
 /// The latencies in a result of `fio --output-format=json` or `json+` (fio 3), by operation.
 package struct FioResult {

@@ -13,7 +13,8 @@ import VhostUser
 /// left out, more and more of them: a driver that takes its time costs next to nothing, and one that does
 /// nothing, nothing at all.
 struct KickPolling {
-  private var lastTaken = SimulationTime.zero
+  /// When requests were last taken from the ring.
+  var lastTaken = SimulationTime.zero
   private var misses = 0
   private var leftOut = 0
   private let isUseful: Bool
@@ -23,22 +24,14 @@ struct KickPolling {
     isUseful = sysconf(CInt(_SC_NPROCESSORS_ONLN)) > 1
   }
 
-  /// Requests are being taken at this time.
-  mutating func take(at now: SimulationTime) -> SimulationTime {
-    lastTaken = now
-    return now
-  }
-
   /// Whether to look this time: requests have been completed.
   mutating func isWorthwhile() -> Bool {
-    guard isUseful, hostTime().since(lastTaken).nanoseconds < Limits.kickPollingNanoseconds else {
-      return false
-    }
+    guard isUseful else { return false }
     guard leftOut == 0 else {
       leftOut -= 1
       return false
     }
-    return true
+    return hostTime().since(lastTaken).nanoseconds < Limits.kickPollingNanoseconds
   }
 
   /// Looks at the ring, whose driver does not kick now, until there is a chain or the time is over.

@@ -151,7 +151,10 @@ final class QueueThread: RingHome, @unchecked Sendable {
       queue.publishAndSignal()
       polling.look(at: queue)
     }
-    if !isStopping { chains.take(from: queue, at: polling.take(at: hostTime())) }
+    if !isStopping {
+      polling.lastTaken = hostTime()
+      chains.take(from: queue, at: polling.lastTaken)
+    }
     queue.publishAndSignal()
     if isStopping, lane.inFlight == 0 { letGo(lane) }
   }

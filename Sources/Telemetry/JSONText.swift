@@ -1,8 +1,9 @@
 // Reading JSON.
 
 /// A JSON value and the line on which it begins; numbers stay as they were written.
-struct JSONText: Equatable {
-  enum Value: Equatable {
+package struct JSONText: Equatable {
+  /// What it is.
+  package enum Value: Equatable {
     case null
     case boolean(Bool)
     case number(String)
@@ -11,31 +12,32 @@ struct JSONText: Equatable {
     case object([Member])
   }
 
-  struct Member: Equatable {
-    let name: String
-    let value: JSONText
+  /// A name and its value.
+  package struct Member: Equatable {
+    package let name: String
+    package let value: JSONText
   }
 
-  let value: Value
+  package let value: Value
   /// Counted from 1.
-  let line: Int
+  package let line: Int
 
   /// Of an object; the last of those with this name, as other readers have it.
-  subscript(name: String) -> JSONText? {
+  package subscript(name: String) -> JSONText? {
     if case .object(let members) = value { members.last { $0.name == name }?.value } else { nil }
   }
 
-  var members: [Member]? { if case .object(let members) = value { members } else { nil } }
-  var elements: [JSONText]? { if case .array(let elements) = value { elements } else { nil } }
-  var string: String? { if case .string(let text) = value { text } else { nil } }
+  package var members: [Member]? { if case .object(let members) = value { members } else { nil } }
+  package var elements: [JSONText]? { if case .array(let elements) = value { elements } else { nil } }
+  package var string: String? { if case .string(let text) = value { text } else { nil } }
 
   /// A whole number that is not negative.
-  var unsigned: UInt64? { if case .number(let text) = value { UInt64(text) } else { nil } }
+  package var unsigned: UInt64? { if case .number(let text) = value { UInt64(text) } else { nil } }
 
-  var number: Double? { if case .number(let text) = value { Double(text) } else { nil } }
+  package var number: Double? { if case .number(let text) = value { Double(text) } else { nil } }
 
   /// For messages: a short value itself, or what it is.
-  var summary: String {
+  package var summary: String {
     switch value {
     case .null: "null"
     case .boolean(let flag): "\(flag)"
@@ -47,7 +49,7 @@ struct JSONText: Equatable {
   }
 
   /// Reads a whole text, which is one value (RFC 8259).
-  init(parsing text: [UInt8]) throws(SyntaxError) {
+  package init(parsing text: [UInt8]) throws(SyntaxError) {
     var parser = Parser(bytes: text)
     self = try parser.document()
   }
@@ -57,9 +59,10 @@ struct JSONText: Equatable {
     self.line = line
   }
 
-  struct SyntaxError: Error {
-    let message: String
-    let line: Int
+  /// Why a text is no JSON, and on which line.
+  package struct SyntaxError: Error {
+    package let message: String
+    package let line: Int
   }
 
   private struct Parser {
