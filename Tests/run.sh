@@ -29,7 +29,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 export TTBLK_TEST_RUN=$$-$EPOCHREALTIME
 child=
 report=
+causes=
 failed=()
+# What the steps print, to repeat what failed at the very end, where nobody has to look for it.
+log=$(mktemp)
 
 # The processes of this run that are not this shell. One that looks for them finds itself too, but has ended by then.
 left_over() {
@@ -45,6 +48,7 @@ leave() {
   trap - EXIT
   [[ -z $child ]] || kill -KILL -- "-$child" 2>/dev/null
   for process in $(left_over); do kill -KILL "$process" 2>/dev/null; done
+  rm -f "$log"
 }
 trap leave EXIT
 trap 'exit 130' INT
@@ -55,15 +59,27 @@ step() {
   local name=$1 begin=$SECONDS status
   shift
   echo "== $name"
-  "$@" </dev/null &
+  # A file and its follower, not a pipe: one that is left behind would keep a pipe open, and us waiting.
+  "$@" </dev/null >"$log" 2>&1 &
   child=$!
+  tail --pid="$child" -n +1 -f "$log" &
   wait "$child"
   status=$?
   kill -KILL -- "-$child" 2>/dev/null
+  wait
   child=
   report+=$(printf '%-18s %5d s  %s' "$name" $((SECONDS - begin)) "$( ((status)) && echo "FAILED ($status)")")$'\n'
-  ((status == 0)) || failed+=("$name")
+  ((status == 0)) && return
+  failed+=("$name")
+  causes+="-- $name"$'\n'$(causes)$'\n'
   return "$status"
+}
+
+# The lines of a step's output that tell why it failed, or its last ones.
+causes() {
+  grep -aE -A 2 --no-group-separator \
+    '^✘ .*recorded an issue|^✘ .*Caught error|Fatal error|error:|ERROR: |unexpected signal' "$log" \
+    | grep -avE '^[◇✔]' | cut -c 1-400 | head -n 60 | grep . || tail -n 10 "$log"
 }
 
 finish() {
@@ -72,6 +88,7 @@ finish() {
     echo "left behind: $process $(tr '\0' ' ' <"/proc/$process/cmdline")"
     failed+=("process $process was left behind")
   done
+  [[ -z $causes ]] || printf '\n%s' "$causes"
   printf '\n%s%-18s %5d s\n' "$report" total "$SECONDS"
   ((${#failed[@]} == 0)) && exit 0
   printf 'failed:'
