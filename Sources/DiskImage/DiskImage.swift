@@ -161,7 +161,7 @@ package enum Limits {
   /// The longest backing path in a qcow2 header.
   package static let qcow2BackingPathBytesMax = 1023
   /// The longest path of a folder for journals: an image names it within one sector.
-  static let journalFolderBytesMax = 360
+  static let journalFolderBytesMax = 340
   /// A journal that somebody has for a moment is looked at so often, with such pauses: two seconds.
   static let journalLockAttempts = 100
   static let journalLockPauseMicroseconds: UInt32 = 20_000

@@ -56,6 +56,17 @@ import Testing
     #expect(try original.all() == killed.model.bytes)
   }
 
+  @Test("a copy is told from what it was copied from by who may not look into the folder", arguments: formats)
+  func copyOfAnother(format: ImageFormat) throws {
+    let killed = try Killed(format, seed: 5)
+    let copy = killed.sample.path + "-copy"
+    killed.sample.scratch.shell("cp -p \(killed.sample.path) \(copy)")
+    chmod(killed.journals.path, 0o750)
+    #expect(try openImage(path: copy, registry: FileRegistry()).warnings.isEmpty)
+    let original = try openImage(path: killed.sample.path, registry: FileRegistry())
+    #expect(original.warnings.count == 1)
+  }
+
   @Test("a file that takes the number of a removed one is not that one", arguments: formats)
   func reusedInode(format: ImageFormat) throws {
     let killed = try Killed(format, seed: 6)

@@ -68,7 +68,7 @@ package final class JournalFolder: Sendable {
     }
     let header = JournalHeader(
       shape: shape, image: image, token: token, path: (try? absolutePath(path)) ?? path)
-    let name = JournalName(token: token, owner: geteuid(), folder: self.path)
+    let name = JournalName(token: token, owner: geteuid(), image: image, folder: self.path)
     let descriptor = try makeFile(header, named: name.fileName, in: folder)
     if !wasSwept.exchange(true, ordering: .relaxed) {
       var status = stat()

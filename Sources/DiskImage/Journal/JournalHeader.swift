@@ -34,11 +34,28 @@ struct JournalImage: Equatable, Sendable {
   let bornNanoseconds: UInt32
 }
 
+extension JournalImage {
+  /// In 28 bytes: u64 device, u64 inode, u64 made at, seconds, u32 and nanoseconds; big-endian.
+  init(parsing raw: RawSpan, at offset: Int) {
+    device = raw.u64(offset)
+    inode = raw.u64(offset + 8)
+    bornSeconds = raw.u64(offset + 16)
+    bornNanoseconds = raw.u32(offset + 24)
+  }
+
+  func append(to bytes: inout [UInt8]) {
+    bytes.append(bigEndian: device)
+    bytes.append(bigEndian: inode)
+    bytes.append(bigEndian: bornSeconds)
+    bytes.append(bigEndian: bornNanoseconds)
+  }
+}
+
 /// What the first page of a journal says.
 ///
 /// ```
 /// @0   "ttblkJNL"           @8   u32 version, 1      @12  u32 kind: 1 UML COW, 2 qcow2
-/// @16  u64 device           @24  u64 inode           @32  u64 made at, seconds    @40 u32 and nanoseconds
+/// @16  the image (`JournalImage`)
 /// @44  u32 bytes of path    @48  token [16]          @64  u64 bytes in a page     @72 u64 pages
 /// @80  u64 words            @88  u64 numbers [3]     @112 u64 image missing since, seconds; 0: it was there
 /// @120 path of the image    all numbers are big-endian
@@ -62,10 +79,7 @@ struct JournalHeader: Equatable {
     var bytes = Self.magic
     bytes.append(bigEndian: Self.version)
     bytes.append(bigEndian: shape.kind.rawValue)
-    bytes.append(bigEndian: image.device)
-    bytes.append(bigEndian: image.inode)
-    bytes.append(bigEndian: image.bornSeconds)
-    bytes.append(bigEndian: image.bornNanoseconds)
+    image.append(to: &bytes)
     bytes.append(bigEndian: UInt32(path.count))
     bytes += token
     bytes.append(bigEndian: UInt64(shape.pageSize))
@@ -94,8 +108,7 @@ struct JournalHeader: Equatable {
     shape = JournalShape(
       kind: kind, pageSize: pageSize, pageCount: pageCount, directoryWords: words,
       numbers: (0..<JournalShape.numberCount).map { raw.u64(88 + 8 * $0) })
-    image = JournalImage(
-      device: raw.u64(16), inode: raw.u64(24), bornSeconds: raw.u64(32), bornNanoseconds: raw.u32(40))
+    image = JournalImage(parsing: raw, at: 16)
     token = Array(bytes[48..<64])
     missingSince = raw.u64(Self.missingOffset)
     self.path = path

@@ -71,8 +71,7 @@ enum JournalRecovery {
     case .qcow2: kind = .qcow2
     }
     guard let name = try JournalName.read(kind, reader(file, engine)) else { return [] }
-    let image = JournalImage(file.descriptor.rawValue)
-    switch try find(name, kind: kind, image: image, of: file, mayWrite: mayWrite, engine: engine) {
+    switch try find(name, kind: kind, of: file, mayWrite: mayWrite, engine: engine) {
     case .none: return []
     case .inUse:
       guard mayWrite else { return [] }
@@ -140,9 +139,10 @@ enum JournalRecovery {
   }
 
   private static func find(
-    _ name: JournalName, kind: JournalKind, image: JournalImage?, of file: ImageFile, mayWrite: Bool,
-    engine: any BlockEngine
+    _ name: JournalName, kind: JournalKind, of file: ImageFile, mayWrite: Bool, engine: any BlockEngine
   ) throws(DiskImageError) -> Finding {
+    // That of the file which this one was copied from.
+    guard name.image == JournalImage(file.descriptor.rawValue) else { return .none }
     let journal: Descriptor
     do throws(JournalRefusal) {
       let user = geteuid()
@@ -162,10 +162,9 @@ enum JournalRecovery {
       }
     }
     guard let bytes = try? journal.bytes(at: 0, count: JournalHeader.byteCount),
-      let header = JournalHeader(parsing: bytes), header.token == name.token, header.shape.kind == kind
+      let header = JournalHeader(parsing: bytes), header.token == name.token,
+      header.image == name.image, header.shape.kind == kind
     else { return .useless("it begins with no header of ours") }
-    // That of the file which this one was copied from.
-    guard header.image == image else { return .none }
     // Who only looks has nothing to wait for.
     guard isLeft(journal, attempts: mayWrite ? Limits.journalLockAttempts : 1) else { return .inUse }
     let shape = try shape(of: file, kind, engine: engine)
