@@ -71,13 +71,7 @@ import Testing
       } catch {
         #expect(!error.description.isEmpty)
       }
-      try engine.crash { _, count in
-        switch random.next() % 3 {
-        case 0: 0
-        case 1: count
-        default: random.next() % (count / 512 + 1) * 512
-        }
-      }
+      try engine.cutPower(&random)
       // Whoever may open it sees the disk; whoever may not is told how to go on.
       do throws(DiskImageError) {
         let disk = try openImage(

@@ -23,35 +23,10 @@ import Testing
     for _ in 0..<8 {
       let engine = FaultyEngine(holdsUnsynchronized: true)
       let disk = try openImage(path: scratch.file("cow"), registry: registry, engine: engine)
-      var model = Model(bytes: try disk.all(), random: random)
-      var possible = [model.bytes]
-      for _ in 0..<model.random.next() % 30 {
-        try model.step(disk)
-        possible.append(model.bytes)
-        if model.random.next() % 6 == 0 {
-          try disk.flush()
-          possible = [model.bytes]
-        }
-      }
-      if model.random.next() % 2 == 0 {
-        // The power goes within a flush, before its first or its second fdatasync.
-        engine.fail(.synchronize, skipping: Int(model.random.next() % 2), code: EIO)
-        try? disk.flush()
-      }
-      random = model.random
-      try engine.crash { _, count in
-        switch random.next() % 3 {
-        case 0: 0
-        case 1: count
-        default: random.next() % (count / 512 + 1) * 512
-        }
-      }
-      // Fails if anything is left to write.
-      try? disk.close()
+      let possible = try runUntilPowerCut(disk, on: engine, random: &random)
       let after = try openImage(path: scratch.file("cow"), registry: registry)
-      let bytes = try after.all()
-      let lost = bytes.indices.first { index in !possible.contains { $0[index] == bytes[index] } }
-      #expect(lost == nil, "seed \(seed), byte \(lost ?? 0)")
+      let lost = lostByte(try after.all(), possible)
+      #expect(lost == nil, "seed \(seed)")
       try after.close()
     }
     #expect(readFile(scratch.file("base")) == sample.backing)

@@ -84,34 +84,12 @@ import Testing
       for round in 0..<6 {
         let engine = FaultyEngine(holdsUnsynchronized: true)
         let disk = try journals.open(sample.path, engine: engine)
-        var model = Model(bytes: try disk.all(), random: random)
-        var possible = [model.bytes]
-        for _ in 0..<model.random.next() % 30 {
-          try model.step(disk)
-          possible.append(model.bytes)
-          if model.random.next() % 6 == 0 {
-            try disk.flush()
-            possible = [model.bytes]
-          }
-        }
-        if model.random.next() % 2 == 0 {
-          engine.fail(.synchronize, skipping: Int(model.random.next() % 4), code: EIO)
-          try? disk.flush()
-        }
-        random = model.random
-        try engine.crash { _, count in
-          switch random.next() % 3 {
-          case 0: 0
-          case 1: count
-          default: random.next() % (count / 512 + 1) * 512
-          }
-        }
-        try? disk.close()
+        let possible = try runUntilPowerCut(disk, on: engine, random: &random)
         journals.empty()
         try sample.expectSound("seed \(seed), round \(round)")
         let after = try journals.open(sample.path)
         #expect(after.warnings.isEmpty)
-        let lost = QCOW2CrashTests.lost(try after.all(), possible)
+        let lost = lostByte(try after.all(), possible)
         #expect(lost == nil, "seed \(seed), round \(round)")
         try after.close()
       }

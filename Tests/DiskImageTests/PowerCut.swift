@@ -49,6 +49,52 @@ final class PowerCut: BlockEngine {
   }
 }
 
+extension FaultyEngine {
+  /// The power goes: of what was not synchronised any sectors reach the medium.
+  func cutPower(_ random: inout RandomStream) throws {
+    try crash { _, count in
+      switch random.next() % 3 {
+      case 0: 0
+      case 1: count
+      default: random.next() % (count / 512 + 1) * 512
+      }
+    }
+  }
+}
+
+/// Random requests, flushes among them, until the power goes, which it may within a flush, before any of its
+/// fdatasyncs.
+/// - Returns: what the disk may be of afterwards: what the last completed flush left, and all that it was since.
+func runUntilPowerCut(
+  _ disk: any DiskImage, on engine: FaultyEngine, random: inout RandomStream
+) throws -> [[UInt8]] {
+  var model = Model(bytes: try disk.all(), random: random)
+  var possible = [model.bytes]
+  for _ in 0..<model.random.next() % 30 {
+    try model.step(disk)
+    possible.append(model.bytes)
+    if model.random.next() % 6 == 0 {
+      try disk.flush()
+      possible = [model.bytes]
+    }
+  }
+  if model.random.next() % 2 == 0 {
+    engine.fail(.synchronize, skipping: Int(model.random.next() % 4), code: EIO)
+    try? disk.flush()
+  }
+  random = model.random
+  try engine.cutPower(&random)
+  // Fails if anything is left to write.
+  try? disk.close()
+  return possible
+}
+
+/// The first byte that none of the states has.
+func lostByte(_ bytes: [UInt8], _ possible: [[UInt8]]) -> Int? {
+  if possible.contains(bytes) { return nil }
+  return bytes.indices.first { index in !possible.contains { $0[index] == bytes[index] } }
+}
+
 /// Runs an operation again and again, on the same start, and cuts the power after each of its changes in
 /// turn; of what was not synchronised any sectors reach the medium.
 /// - Parameters:
@@ -64,13 +110,7 @@ func cutPowerEverywhere(
     let engine = PowerCut(after: cut)
     do { try operation(engine) } catch { try #require(engine.isOff, "\(error)") }
     let isDone = !engine.isOff
-    try engine.medium.crash { _, count in
-      switch random.next() % 3 {
-      case 0: 0
-      case 1: count
-      default: random.next() % (count / 512 + 1) * 512
-      }
-    }
+    try engine.medium.cutPower(&random)
     try after("seed \(seed), power cut after \(cut) changes")
     try operation(SynchronousEngine())
     try completed()

@@ -157,13 +157,20 @@ struct QEMUCheck: Decodable {
     )
   }
 
+  /// The file "q" with 64 KiB written: its bytes, where counts and L2 table are, and the number of the cluster.
+  static func oneCluster(
+    _ scratch: Scratch
+  ) throws -> (bytes: [UInt8], block: Int, l2: Int, cluster: Int) {
+    scratch.shell("qemu-img create -q -f qcow2 q 2M; qemu-io -f qcow2 -c 'write -P 1 0 64k' q")
+    let bytes = readFile(scratch.file("q"))
+    let (block, l2) = try places(bytes)
+    return (bytes, block, l2, Int(bytes.span.bytes.u64(l2) & QCOW2.EntryBits.offset) >> 16)
+  }
+
   @Test("a repair of leaks puts right the flags that say otherwise then")
   func leaksAndFlags() throws {
     let scratch = Scratch()
-    scratch.shell("qemu-img create -q -f qcow2 q 2M; qemu-io -f qcow2 -c 'write -P 1 0 64k' q")
-    var bytes = readFile(scratch.file("q"))
-    let (block, l2) = try Self.places(bytes)
-    let cluster = Int(bytes.span.bytes.u64(l2) & QCOW2.EntryBits.offset) >> 16
+    var (bytes, block, l2, cluster) = try Self.oneCluster(scratch)
     bytes[block + 2 * cluster + 1] = 2
     bytes[l2] &= 0x7f
     scratch.write("q", bytes)
@@ -176,10 +183,7 @@ struct QEMUCheck: Decodable {
   @Test("a block of counts that is the disk's bytes, too, is not written")
   func countsThatAreData() throws {
     let scratch = Scratch()
-    scratch.shell("qemu-img create -q -f qcow2 q 2M; qemu-io -f qcow2 -c 'write -P 1 0 64k' q")
-    var bytes = readFile(scratch.file("q"))
-    let (block, l2) = try Self.places(bytes)
-    let cluster = Int(bytes.span.bytes.u64(l2) & QCOW2.EntryBits.offset) >> 16
+    var (bytes, block, l2, cluster) = try Self.oneCluster(scratch)
     bytes[block + 2 * cluster + 1] = 5
     bytes.replaceSubrange(l2 + 6..<l2 + 8, with: [UInt8(block >> 8 & 0xff), UInt8(block & 0xff)])
     bytes[l2 + 5] = UInt8(block >> 16)

@@ -15,12 +15,6 @@ import Testing
     QCOW2WriteTests.Shape(clusterBits: 16, refcountOrder: 4, size: 1 << 20, base: 1 << 20),
   ]
 
-  /// The first byte that is nothing that any of the states has.
-  static func lost(_ bytes: [UInt8], _ possible: [[UInt8]]) -> Int? {
-    if possible.contains(bytes) { return nil }
-    return bytes.indices.first { index in !possible.contains { $0[index] == bytes[index] } }
-  }
-
   @Test("after the power went the file has no error, and all that was flushed", arguments: 0..<20 * soak)
   func power(seed: UInt64) throws {
     let scratch = Scratch()
@@ -32,33 +26,11 @@ import Testing
       if seed % 3 == 0, round == 3 { #expect(scratch.shell("qemu-img snapshot -c s q") == 0) }
       let engine = FaultyEngine(holdsUnsynchronized: true)
       let disk = try openQCOW2(scratch, registry, engine: engine)
-      var model = Model(bytes: try disk.all(), random: random)
-      var possible = [model.bytes]
-      for _ in 0..<model.random.next() % 30 {
-        try model.step(disk)
-        possible.append(model.bytes)
-        if model.random.next() % 6 == 0 {
-          try disk.flush()
-          possible = [model.bytes]
-        }
-      }
-      if model.random.next() % 2 == 0 {
-        engine.fail(.synchronize, skipping: Int(model.random.next() % 4), code: EIO)
-        try? disk.flush()
-      }
-      random = model.random
-      try engine.crash { _, count in
-        switch random.next() % 3 {
-        case 0: 0
-        case 1: count
-        default: random.next() % (count / 512 + 1) * 512
-        }
-      }
-      try? disk.close()
+      let possible = try runUntilPowerCut(disk, on: engine, random: &random)
       let check = scratch.qemuCheck("q")
       #expect(check == 0 || check == 3, "seed \(seed), round \(round)")
       let after = try openQCOW2(scratch, registry)
-      let lost = Self.lost(try after.all(), possible)
+      let lost = lostByte(try after.all(), possible)
       #expect(lost == nil, "seed \(seed), round \(round)")
       try after.close()
     }
