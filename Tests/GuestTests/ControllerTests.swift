@@ -78,7 +78,7 @@ import Testing
     try send(2, 2, UInt64(Int64.max), second)
     try receive(second)
     try send(3, 3, .max, second)
-    #expect(try controller.wait(seconds: 10) == 7)
+    #expect(try controller.wait() == 7)
     #expect(controller.error.contains("41") && controller.error.contains("42"), "\(controller.error)")
     #expect(controller.error.contains("nobody can ever run again"), "\(controller.error)")
     _ = consume first
@@ -122,7 +122,7 @@ import Testing
   func refusals() throws {
     let folder = try Folder()
     func expect(_ code: Int32, _ word: String, _ arguments: String...) throws {
-      let outcome = try folder.ttblk(["controller"] + arguments, seconds: 10)
+      let outcome = try folder.ttblk(["controller"] + arguments)
       #expect(outcome.code == code && outcome.error.contains(word), "\(outcome.error)")
     }
     try expect(64, "--clients 0", "--socket", folder / "c", "--clients", "0")

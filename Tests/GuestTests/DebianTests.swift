@@ -49,7 +49,7 @@ import Testing
     let program = try folder.start(["run", scenario, "--output", folder / "out"])
     var counts: Set<Int> = []
     let overlays = (0..<3).map { folder / "out/node\($0)-root.cow" }
-    try program.waitUntil(60, "did not end") {
+    try program.waitUntil("did not end") {
       let open = (try? directoryEntries("/proc/\(program.identifier)/fd")) ?? []
       let files = open.compactMap {
         try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(program.identifier)/fd/\($0)")

@@ -29,7 +29,7 @@ import Testing
     _ code: Int32, _ words: [String], _ arguments: [String], in folder: Folder,
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    let outcome = try folder.ttblk(arguments, seconds: 20)
+    let outcome = try folder.ttblk(arguments)
     #expect(outcome.code == code, "\(outcome.error)", sourceLocation: sourceLocation)
     #expect(outcome.complaints.count == 1, "\(outcome.error)", sourceLocation: sourceLocation)
     for word in words {

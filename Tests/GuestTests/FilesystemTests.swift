@@ -76,7 +76,7 @@ import Testing
 
     let scenario = try folder.write("scenario.toml", try writeForEver(folder).toml)
     let program = try folder.start(["run", scenario, "--output", folder / "out"])
-    try program.waitUntil(60, "did not sync") {
+    try program.waitUntil("did not sync") {
       if !program.isRunning { return true }
       return folder.console("out/node.console").contains("synced")
     }

@@ -54,16 +54,14 @@ final class Folder {
   }
 
   /// Runs `ttblk` to its end.
-  func ttblk(_ arguments: String..., seconds: Double = 60) throws -> Outcome {
-    try ttblk(arguments, seconds: seconds)
+  func ttblk(_ arguments: String...) throws -> Outcome {
+    try ttblk(arguments)
   }
 
-  func ttblk(_ arguments: [String], seconds: Double = 60) throws -> Outcome {
-    let began = ContinuousClock.now
+  func ttblk(_ arguments: [String]) throws -> Outcome {
     let program = try start(arguments)
-    let code = try program.wait(seconds: seconds)
-    let took = (ContinuousClock.now - began) / .seconds(1)
-    return Outcome(code: code, output: program.output, error: program.error, seconds: took)
+    let code = try program.wait()
+    return Outcome(code: code, output: program.output, error: program.error)
   }
 
   /// Who works in this folder, or was told of it: every process counts but our own.
@@ -104,9 +102,9 @@ final class Folder {
     return fields.flatMap { $0.count > 1 ? Int32($0[1]) : nil }
   }
 
-  /// Nobody is left after five seconds; whoever is, is killed, so that it does not outlive the test.
+  /// Nobody is left after half a minute; whoever is, is killed, so that it does not outlive the test.
   func expectNobodyLeft(sourceLocation: SourceLocation = #_sourceLocation) {
-    let end = ContinuousClock.now + .seconds(5)
+    let end = ContinuousClock.now + .seconds(30)
     while !users.isEmpty, ContinuousClock.now < end { usleep(20_000) }
     let users = users
     #expect(users.isEmpty, "processes left: \(users)", sourceLocation: sourceLocation)

@@ -35,22 +35,4 @@ import Testing
     #expect((many - one) / 100 < 1024, "\(one) KiB for one, \(many) KiB for 101")
     folder.expectNothingLeft()
   }
-
-  /// Of a debug build on a loaded machine, as tests are; bench/ has the real figure.
-  @Test("a disk is there soon after the start")
-  func start() throws {
-    let folder = try Folder()
-    let image = try folder.makeOverlay("disk.cow", on: try folder.makeImage("base", size: 64 << 20))
-    var times: [Duration] = []
-    for _ in 0..<9 {
-      let began = ContinuousClock.now
-      let program = try folder.start(["serve", "--disk", "name=d,image=\(image),socket=\(folder / "s")"])
-      try program.waitFor(output: "ready")
-      times.append(ContinuousClock.now - began)
-      program.signal(SIGTERM)
-      try program.wait()
-    }
-    let median = times.sorted()[4]
-    #expect(median < .milliseconds(400), "\(median)")
-  }
 }

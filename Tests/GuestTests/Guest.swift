@@ -146,7 +146,7 @@ extension Folder {
     let separate = arrangement.isSeparate ? ["--separate"] : []
     let program = try start(
       ["run", scenario, "--output", self / output, "--transport", arrangement.transport] + separate + options)
-    let code = try program.wait(seconds: 100)
+    let code = try program.wait()
     guard code == 0, program.error.isEmpty != warns else {
       throw RigError("\(arrangement): ttblk run ended with \(code): \(program.error)")
     }

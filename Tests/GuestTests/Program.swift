@@ -52,9 +52,9 @@ final class Program {
 
   /// Waits for the end: the exit code, or 128 and the signal.
   @discardableResult
-  func wait(seconds: Double = 60) throws -> Int32 {
-    try waitUntil(seconds, "did not end") { self.process.poll() != nil }
-    collect(wait: 0)
+  func wait() throws -> Int32 {
+    try waitUntil("did not end") { self.process.poll() != nil }
+    collect()
     return switch process.poll() {
     case .exited(let code): code
     case .killed(let signal): 128 + signal
@@ -63,32 +63,35 @@ final class Program {
   }
 
   /// Waits until this is on standard output.
-  func waitFor(output text: String, seconds: Double = 20) throws {
-    try waitUntil(seconds, "never said '\(text)'") { self.output.contains(text) || !self.isRunning }
-    collect(wait: 0)
+  func waitFor(output text: String) throws {
+    try waitUntil("never said '\(text)'") { self.output.contains(text) || !self.isRunning }
+    collect()
     guard output.contains(text) else { throw RigError("\(name) ended without '\(text)': \(output)\(error)") }
   }
 
   /// Waits until this is on standard error.
-  func waitFor(error text: String, seconds: Double = 20) throws {
-    try waitUntil(seconds, "never complained of '\(text)'") { self.error.contains(text) }
+  func waitFor(error text: String) throws {
+    try waitUntil("never complained of '\(text)'") { self.error.contains(text) }
   }
 
-  func waitUntil(_ seconds: Double, _ complaint: String, _ condition: () throws -> Bool) throws {
-    let end = ContinuousClock.now + .seconds(seconds)
+  /// Longer than anything takes on a busy machine: what goes wrong shows in what it did, not in the time.
+  static let patience = 300.0
+
+  func waitUntil(_ complaint: String, _ condition: () throws -> Bool) throws {
+    let end = ContinuousClock.now + .seconds(Self.patience)
     while try !condition() {
       guard ContinuousClock.now < end else {
         process.kill()
-        collect(wait: 0)
+        collect()
         throw RigError(
-          "\(name) \(complaint) within \(seconds) s: \(output.suffix(2000))\(error.suffix(2000))")
+          "\(name) \(complaint) within \(Self.patience) s: \(output.suffix(2000))\(error.suffix(2000))")
       }
       collect(wait: 10)
     }
   }
 
   /// Takes what it has said; waits so many milliseconds for more, or for its end.
-  private func collect(wait: Int32) {
+  func collect(wait: Int32 = 0) {
     var entries = [outputPipe.rawValue, errorPipe.rawValue, process.descriptor.rawValue].map {
       pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
     }
@@ -115,7 +118,6 @@ struct Outcome {
   let code: Int32
   let output: String
   let error: String
-  let seconds: Double
 
   /// What it complained of, a line each.
   var complaints: [Substring] { error.split(separator: "\n") }

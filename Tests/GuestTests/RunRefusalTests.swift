@@ -13,7 +13,7 @@ import Testing
   ) throws {
     let scenario = try folder.write("s.toml", text)
     let program = try folder.start(["run", scenario, "--output", folder / "out"] + arguments)
-    let ended = try program.wait(seconds: 20)
+    let ended = try program.wait()
     #expect(ended == code, "\(program.error)", sourceLocation: sourceLocation)
     #expect(
       program.error.split(separator: "\n").count == 1, "\(program.error)", sourceLocation: sourceLocation)

@@ -27,7 +27,7 @@ import Testing
       sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
       let program = try folder.start(["serve"] + arguments)
-      let ended = try program.wait(seconds: 10)
+      let ended = try program.wait()
       #expect(ended == code, "\(program.error)", sourceLocation: sourceLocation)
       #expect(
         program.error.split(separator: "\n").count == 1, "\(program.error)", sourceLocation: sourceLocation)

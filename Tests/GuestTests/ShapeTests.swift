@@ -88,7 +88,7 @@ import Testing
       "s.toml",
       NodeText(jobs: ["io:/dev/vda,--op,write,--requests,100000000"], disks: [DiskText()]).toml)
     let first = try folder.start(["run", scenario, "--output", folder / "out"])
-    try first.waitUntil(20, "did not start") { !folder.kernels().isEmpty || !first.isRunning }
+    try first.waitUntil("did not start") { !folder.kernels().isEmpty || !first.isRunning }
     first.signal(9)
     try first.wait()
     let second = try folder.run([NodeText(jobs: ["none"], disks: [DiskText()])])

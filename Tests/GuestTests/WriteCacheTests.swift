@@ -58,7 +58,7 @@ import Testing
         QEMUDisk(
           socket: folder / "\($0).s", device: "num-queues=2" + ($0 == "fixed" ? ",config-wce=off" : ""))
       }, script: script)
-    #expect(try machine.wait(seconds: 100) == 0, "\(machine.output)\(machine.error)")
+    #expect(try machine.wait() == 0, "\(machine.output)\(machine.error)")
     #expect(
       machine.output.hasPrefix("write back\nwrite through\nwrite back\nwrite through\nfixed\n"),
       "\(machine.output)")

@@ -126,9 +126,9 @@ final class TestServer: @unchecked Sendable {
     }
   }
 
-  /// Looks again and again, for at most ten seconds.
+  /// Looks again and again, for at most a minute.
   func eventually(_ condition: () -> Bool) -> Bool {
-    for _ in 0..<1000 {
+    for _ in 0..<6000 {
       if condition() { return true }
       usleep(10_000)
     }

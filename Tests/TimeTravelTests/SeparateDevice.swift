@@ -76,7 +76,7 @@ final class SeparateDevice: Player {
 
   /// Waits for the end of the thread, which comes when the controller has gone.
   func join() {
-    let isEnded = device.ended.wait(timeout: .now() + 20) == .success
+    let isEnded = device.ended.wait(timeout: .now() + 60) == .success
     precondition(isEnded, "the device did not notice that the controller has gone")
   }
 

@@ -79,12 +79,10 @@ import VhostUser
     }
 
     func wait(_ condition: () -> Bool) -> Bool {
-      for _ in 0..<2000 {
+      eventually {
         _ = try? rig.loop.runOnce(timeout: 0)
-        if condition() { return true }
-        usleep(500)
+        return condition()
       }
-      return false
     }
 
     /// The chain came back with no byte written, its head is free again, and the ring goes on.

@@ -159,3 +159,14 @@ func expectOpen(
     Issue.record("\(context): \(now) instead of \(before)", sourceLocation: location)
   }
 }
+
+/// Looks again and again until it is so, for a minute at most: tests run beside others.
+@discardableResult
+func eventually(_ condition: () throws -> Bool) rethrows -> Bool {
+  let end = ContinuousClock.now + .seconds(60)
+  while try !condition() {
+    guard ContinuousClock.now < end else { return false }
+    usleep(500)
+  }
+  return true
+}

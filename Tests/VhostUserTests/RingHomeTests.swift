@@ -30,12 +30,11 @@ final class HomeRig {
   func takes(_ count: Int, from queue: MockQueue? = nil) -> Bool {
     let queue = queue ?? rig.queue
     var all = 0
-    for _ in 0..<2000 {
+    eventually {
       all += queue.takeAll().count
-      if all >= count { return all == count }
-      usleep(1000)
+      return all >= count
     }
-    return false
+    return all == count
   }
 }
 
@@ -99,7 +98,7 @@ final class HomeRig {
       try it.driver.handshake(wish)
       for _ in 0..<3 { _ = try it.rig.submitRead() }
       try it.driver.publishAndKick(it.rig.queue)
-      for _ in 0..<2000 where it.home.heldCount < 3 { usleep(500) }
+      eventually { it.home.heldCount >= 3 }
       #expect(it.rig.queue.take() == nil)
       let state = it.driver.bytes(VringState(index: 0, value: 0))
       switch way {
@@ -141,7 +140,7 @@ final class HomeRig {
     try it.driver.handshake()
     _ = try it.rig.submitRead()
     try it.driver.publishAndKick(it.rig.queue)
-    for _ in 0..<2000 where it.home.heldCount < 1 { usleep(500) }
+    eventually { it.home.heldCount >= 1 }
     for _ in 1..<Limits.retiredMemories { try it.driver.shareMemory() }
     #expect(it.home.heldCount == 1)
     it.home.answerHeld()
@@ -149,7 +148,7 @@ final class HomeRig {
     // Somebody who changes it for ever makes the ring come to rest, so that the old ones can go.
     _ = try it.rig.submitRead()
     try it.driver.publishAndKick(it.rig.queue)
-    for _ in 0..<2000 where it.home.heldCount < 1 { usleep(500) }
+    eventually { it.home.heldCount >= 1 }
     for _ in 0...Limits.retiredMemories { try it.driver.shareMemory() }
     #expect(it.takes(1))
     it.home.perform { it.home.manner = .answer }
@@ -166,7 +165,7 @@ final class HomeRig {
     try it.driver.handshake(wish)
     _ = try it.rig.submitRead()
     try it.driver.publishAndKick(it.rig.queue)
-    for _ in 0..<2000 where it.home.heldCount < 1 { usleep(500) }
+    eventually { it.home.heldCount >= 1 }
     func slot(_ region: MemoryRegion) -> [UInt8] {
       var payload = [UInt8](repeating: 0, count: 8)
       region.encode(into: &payload)
@@ -209,9 +208,10 @@ final class HomeRig {
     it.rig.queue.makeAvailable(256)
     try it.driver.publishAndKick(it.rig.queue)
     var count: UInt64 = 0
-    for _ in 0..<2000 where count == 0 {
+    try eventually {
       try it.rig.loop.runOnce(timeout: 1)
       _ = CLinux_take_count(error.rawValue, &count)
+      return count > 0
     }
     #expect(count == 1 && !it.rig.session.isRunning(queue: 0))
     #expect(
@@ -233,7 +233,10 @@ final class HomeRig {
       try it.driver.tell(.setVringKick, it.driver.bytes(UInt64(0)), descriptors: [reader])
     }
     pipe = nil
-    for _ in 0..<2000 where it.rig.lines.all.isEmpty { try it.rig.loop.runOnce(timeout: 1) }
+    try eventually {
+      try it.rig.loop.runOnce(timeout: 1)
+      return !it.rig.lines.all.isEmpty
+    }
     #expect(it.rig.lines.all == ["ring 0 lost its kick"])
   }
 }

@@ -56,7 +56,10 @@ import VhostUser
           rig.queue.publish()
           _ = ftruncate(memory.descriptor.rawValue, 0)
           try rig.driver.kick(rig.queue)
-          for _ in 0..<2000 where rig.device.reason == nil { try rig.loop.runOnce(timeout: 1) }
+          try eventually {
+            try rig.loop.runOnce(timeout: 1)
+            return rig.device.reason != nil
+          }
           let reason = "the front-end truncated memory that it shares with us"
           #expect(rig.device.reason == .some(reason))
           #expect(rig.lines.all == ["session ended: \(reason)"])
