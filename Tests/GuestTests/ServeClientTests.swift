@@ -31,6 +31,7 @@ import Testing
       ["--disk", "name=a,image=x,socket=s,engine=steam"], ["--disk", "name=a,image=x,socket=s,queues=0"],
       ["--disk", "name=a,image=x,socket=s,direct,direct"],
       ["--disk", "name=a,image=x,socket=s,writethrough", "--time-travel", "inf-cpu"],
+      ["--disk", "name=a,image=x,socket=s,queues=1", "--time-travel", "inf-cpu"],
     ])
   func nonsense(arguments: [String]) throws {
     let folder = try Folder()
@@ -67,7 +68,7 @@ import Testing
     let address = "unix:\(folder / "n")"
     let serve = try folder.start([
       "serve", "--disk", "name=a,image=\(first),socket=\(folder / "s"),nbd=\(address)", "--disk",
-      "name=b,image=\(second),nbd=\(address)",
+      "name=b,image=\(second),nbd=\(address)", "--report", folder / "report",
     ])
     try serve.waitFor(output: "ready")
     let load = try folder.ttblk(
@@ -84,6 +85,12 @@ import Testing
     #expect(FileManager.default.contentsEqual(atPath: first, andPath: folder / "copy"))
     serve.signal(SIGTERM)
     #expect(try serve.wait() == 0, "\(serve.error)")
+    // Of one disk: what the vhost-user client wrote, and what the NBD client read, which leaves holes out.
+    let report = try folder.read("report")
+    let read = report.split(separator: "\n").first { $0.hasPrefix("bytes-read = ") }?.split(separator: " ")
+      .last
+    #expect(report.contains("writes = 4000\n"), "\(report)")
+    #expect(try #require(read.flatMap { Int($0) }) >= 4000 * 4096, "\(report)")
     folder.expectNothingLeft()
   }
 }

@@ -58,6 +58,7 @@ final class Connection: @unchecked Sendable {
           let lane = try Lane(export.device, engine: try export.makeEngine())
           handshake.accept(replies: &replies, agreement)
           if let end = talk.send(&replies) { return end.reason }
+          defer { export.clientEnded(lane.statistics) }
           return Transmission(
             lane, socket: descriptor, stop: stop, agreement: agreement, budget: budget,
             input: talk.takeInput()

@@ -9,6 +9,8 @@ package struct NBDExport: Sendable {
   package var device: SharedDevice
   /// Makes an engine for one connection, on that connection's thread.
   package var makeEngine: @Sendable () throws(BlockIOError) -> any QueuedEngine
+  /// Takes what each client did, when it has gone, on that connection's thread.
+  package var clientEnded: @Sendable (DeviceStatistics) -> Void = { _ in }
   /// For human beings, in lists; may be empty.
   package var description: String
 

@@ -30,8 +30,8 @@ package struct DiskConfiguration: Sendable {
   package var isDirect = false
   /// Whether a write is durable when it completes, as long as the driver says nothing else.
   package var isWriteThrough = false
-  /// How many queues a driver may use.
-  package var queues = Limits.queuesOffered
+  /// How many queues a driver may use; nil for as many as it likes.
+  package var queues: Int?
   /// What goes wrong; under time travel only.
   package var faults = FaultPlan()
   /// The node whose power is this disk's; nil for a disk of its own.
@@ -92,7 +92,7 @@ package struct DiskConfiguration: Sendable {
     }
     isDirect = fields["direct"] != nil
     isWriteThrough = fields["writethrough"] != nil
-    queues = try parsed("queues", as: "a number from 1 to \(Limits.queuesMax)", Int.init) ?? queues
+    queues = try parsed("queues", as: "a number from 1 to \(Limits.queuesMax)", Int.init)
     if let file = fields["faults"] { faults = try FaultPlan.load(path: file) }
     try validate(context: "--disk \(text)")
   }
@@ -131,7 +131,7 @@ package struct DiskConfiguration: Sendable {
     }
     self.isDirect = isDirect ?? false
     self.isWriteThrough = isWriteThrough ?? false
-    self.queues = queues ?? self.queues
+    self.queues = queues
     if let faultFile { faults = try FaultPlan.load(path: faultFile).faults + faults }
     self.faults = FaultPlan(faults)
     do throws(FaultError) { try self.faults.validate() } catch {
@@ -173,7 +173,7 @@ package struct DiskConfiguration: Sendable {
           + "the kernel takes \(UnixSocket.pathLengthMax): use a shorter directory"
       )
     }
-    guard (1...Limits.queuesMax).contains(queues) else {
+    if let queues, !(1...Limits.queuesMax).contains(queues) {
       throw ConfigurationError("\(context): queues \(queues) is not a number from 1 to \(Limits.queuesMax)")
     }
     do throws(ConfigurationError) {

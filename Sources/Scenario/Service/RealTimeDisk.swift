@@ -21,6 +21,8 @@ final class RealTimeDisk {
   /// Called when a vhost-user client has gone.
   var onSessionEnd: (() -> Void)?
   private let threads: QueueThreads
+  /// What NBD clients did that have gone.
+  private let nbdStatistics = Guarded(DeviceStatistics())
   private let report: (String) -> Void
 
   /// - Parameters:
@@ -47,8 +49,8 @@ final class RealTimeDisk {
       try makeQueuedEngine(kind, depth: Limits.engineDepth)
     }
     let backend = SharedDiskBackend(
-      device: device, queueCount: configuration.queues, isCached: !configuration.isWriteThrough,
-      makeHome: threads.home)
+      device: device, queueCount: configuration.queues ?? Limits.queuesOffered,
+      isCached: !configuration.isWriteThrough, makeHome: threads.home)
     self.threads = threads
     self.backend = backend
     let path = configuration.socket
@@ -87,13 +89,20 @@ final class RealTimeDisk {
 
   /// What NBD clients see.
   var export: NBDExport {
-    let kind = engine
-    return NBDExport(name: configuration.name, device: device) { () throws(BlockIOError) in
+    let (kind, statistics) = (engine, nbdStatistics)
+    var export = NBDExport(name: configuration.name, device: device) { () throws(BlockIOError) in
       try makeQueuedEngine(kind, depth: Limits.engineDepth)
     }
+    export.clientEnded = { ended in statistics.withLock { $0.add(ended) } }
+    return export
   }
 
-  var statistics: DeviceStatistics { threads.statistics }
+  /// Of vhost-user clients, and of NBD clients that have gone.
+  var statistics: DeviceStatistics {
+    var all = threads.statistics
+    all.add(nbdStatistics.withLock { $0 })
+    return all
+  }
 
   /// Looks whether the image has become longer or shorter, and tells the driver.
   func refreshSize() {

@@ -27,10 +27,12 @@ package final class ServedDisk {
         ConfigurationError(
           "disk '\(configuration.name)': NBD clients know nothing of simulated time: nbd= is for real time"))
     }
-    guard configuration.engine == nil, !configuration.isDirect, !configuration.isWriteThrough else {
+    guard configuration.engine == nil, configuration.queues == nil, !configuration.isDirect,
+      !configuration.isWriteThrough
+    else {
       throw .configuration(
         ConfigurationError(
-          "disk '\(configuration.name)': engine, direct and writethrough are for real time: "
+          "disk '\(configuration.name)': engine, queues, direct and writethrough are for real time: "
             + "in simulated time bytes move within the kick"))
     }
     let image = try configuration.open(registry: registry, report: report)
