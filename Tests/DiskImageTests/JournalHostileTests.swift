@@ -210,6 +210,8 @@ import Testing
     symlink(journals.path, "\(journals.path)/link")
     #expect(refusal("\(journals.path)/link").contains("cannot be opened"))
     #expect(refusal(scratch.path).contains("not in memory"))
+    #expect(refusal(scratch.file("new")).contains("not in memory"))
+    #expect(access(scratch.file("new"), F_OK) != 0)
     #expect(refusal("relative").contains("absolute"))
     if geteuid() == 0 {
       chown(journals.path, 1, 1)

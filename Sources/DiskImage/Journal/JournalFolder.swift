@@ -33,8 +33,11 @@ package final class JournalFolder: Sendable {
         "the journal folder '\(path)' is no absolute path of at most "
           + "\(Limits.journalFolderBytesMax) bytes: name another one")
     }
-    if making { _ = mkdir(path, 0o700) }
-    return try Self.openTrusted(path, owner: geteuid())
+    let isNew = making && mkdir(path, 0o700) == 0
+    do throws(JournalRefusal) { return try Self.openTrusted(path, owner: geteuid()) } catch {
+      if isNew { rmdir(path) }
+      throw error
+    }
   }
 
   static func openTrusted(_ path: String, owner: UInt32) throws(JournalRefusal) -> Descriptor {
