@@ -97,7 +97,7 @@ package struct SSDModel: DiskModel {
     bufferPages = UInt32(parameters.writeBuffer / SSDParameters.pageSize)
     segmentPages = bufferPages - UInt32(geometry.partitions * (geometry.unitPages - 1))
     mapCache = parameters.mapCache.map { MapCache(bytes: $0, logicalPages: geometry.logicalPages) }
-    prepare(context.stream("precondition"))
+    try prepare(context.stream("precondition"))
   }
 
   package var minimumLatency: SimulationDuration {
