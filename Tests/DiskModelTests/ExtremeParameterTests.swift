@@ -13,7 +13,7 @@ import Testing
     "18446744073709551616", "1e999", "NaN", "inf", "0.5", "1ns", "1s", "1001ms", "86400s",
     "18446744073709551615ns", "18446744073.709551616s", "512", "4096", "4MiB", "64GiB", "1048576TiB", "1B/s",
     "1kB/s", "1000000TB/s", "1000001TB/s", "18446744073709551615B/s", "1%", "1000%", "0.999%",
-    "4294967295.999%", "random100", "random101", [], ["1ns"],
+    "4294967295.999%", "random2", "random101", [], ["1ns"],
     ["1s", "1s", "1s", "1s", "1s", "1s", "1s", "1s"],
     ["0% 0", "100% 86400s"], [[:]], [:],
   ]
@@ -106,8 +106,11 @@ import Testing
     let arrivals = trace(1)
     let keys = paths(preset.parameters) + (Self.others[kind] ?? []).map { [$0] }
     var (taken, refused) = (0, 0)
-    for path in Set(keys).sorted(by: { $0.lexicographicallyPrecedes($1) }) where path != ["kind"] {
-      for value in Self.extremes {
+    // Of each kind one preset with all values, the others with every third.
+    let isFirst = Preset.all.first { $0.parameters["kind"] == preset.parameters["kind"] }?.name == name
+    let sorted = Set(keys).sorted { $0.lexicographicallyPrecedes($1) }
+    for (number, path) in sorted.enumerated() where path != ["kind"] {
+      for (index, value) in Self.extremes.enumerated() where isFirst || (index + number) % 3 == 0 {
         let table = setting(preset.parameters, path[...], value)
         if tryOut(table, arrivals, "\(name) with \(path.joined(separator: ".")) = \(value)") {
           taken += 1
@@ -116,7 +119,7 @@ import Testing
         }
       }
     }
-    #expect(taken > 20 && refused > 100, "\(taken) taken, \(refused) refused")
+    #expect(taken > 5 && refused > 50, "\(taken) taken, \(refused) refused")
   }
 
   @Test func twoNumbersAtTheirEndsAreRefusedOrWork() {
@@ -124,7 +127,7 @@ import Testing
     print("seed \(seed)")
     var random = RandomStream(seed: seed, name: "pairs")
     let arrivals = trace(2)
-    for _ in 0..<1000 {
+    for _ in 0..<700 {
       let preset = Preset.all[Int(random.next(upperBound: UInt64(Preset.all.count)))]
       guard case .string(let kind) = preset.parameters["kind"] else { continue }
       let keys = paths(preset.parameters) + (Self.others[kind] ?? []).map { [$0] }
