@@ -5,33 +5,34 @@ package import Simulation
 /// its latency, counted apart.
 ///
 /// A place is free from the moment of a completion on, before anything else of that moment.
-package struct FrontQueue<Model: DiskModel>: DiskModel {
-  private var model: Model
+package struct FrontQueue: DiskModel {
+  // Not generic: a generic model in an existential is never specialised.
+  private var model: any DiskModel
+  /// The model's, as it said last: it is looked at several times for each of its events.
+  private var wake: SimulationTime?
   private let depth: Int
   /// In the device, their ends known or not.
   private var inside = 0
   /// The known ends of those inside.
   private var ends = EventQueue()
-  /// Those that wait; the first of them is at `head`.
-  private var waiting: [(request: ModelRequest, since: SimulationTime)] = []
-  private var head = 0
+  /// Those that wait, in their order.
+  private var waiting = Fifo<(request: ModelRequest, since: SimulationTime)>()
   /// Ends that the model told last; kept for its memory.
   private var told: [ModelCompletion] = []
   private var waits: UInt64 = 0
   private var waitedTime: UInt64 = 0
 
-  package init(_ model: Model, depth: Int) {
+  package init(_ model: any DiskModel, depth: Int) {
     precondition(depth > 0)
     self.model = model
     self.depth = depth
+    wake = model.nextWake
   }
 
   package var minimumLatency: SimulationDuration { model.minimumLatency }
 
   package var nextWake: SimulationTime? {
-    let next = head < waiting.count ? ends.nextTime : nil
-    guard let wake = model.nextWake else { return next }
-    return next.map { min($0, wake) } ?? wake
+    earlier(waiting.isEmpty ? nil : ends.nextTime, wake)
   }
 
   package mutating func submit(
@@ -47,32 +48,15 @@ package struct FrontQueue<Model: DiskModel>: DiskModel {
   }
 
   package mutating func advance(to now: SimulationTime, into finished: inout [ModelCompletion]) {
-    while true {
-      let time: SimulationTime
-      switch (ends.nextTime, model.nextWake) {
-      case (let end?, let wake?): time = min(end, wake)
-      case (let end?, nil): time = end
-      case (nil, let wake?): time = wake
-      case (nil, nil): return
-      }
-      guard time <= now else { return }
+    while let time = earlier(ends.nextTime, wake), time <= now {
       while ends.popDue(at: time) != nil { inside -= 1 }
-      if let wake = model.nextWake, wake <= time {
+      if let wake, wake <= time {
         model.advance(to: time, into: &told)
         take(&finished)
       }
-      while inside < depth, head < waiting.count {
-        let (request, since) = waiting[head]
-        head += 1
+      while inside < depth, let (request, since) = waiting.popFirst() {
         waitedTime &+= time.since(since).nanoseconds
         start(request, at: time, into: &finished)
-      }
-      if head == waiting.count {
-        waiting.removeAll(keepingCapacity: true)
-        head = 0
-      } else if head >= 1024, head >= waiting.count / 2 {
-        waiting.removeFirst(head)
-        head = 0
       }
     }
   }
@@ -91,9 +75,19 @@ package struct FrontQueue<Model: DiskModel>: DiskModel {
     take(&finished)
   }
 
+  /// After every call of the model.
   private mutating func take(_ finished: inout [ModelCompletion]) {
+    wake = model.nextWake
+    guard !told.isEmpty else { return }
     for one in told { ends.insert(0, at: EventKey(time: one.time, sequence: one.sequence)) }
     finished.append(contentsOf: told)
     told.removeAll(keepingCapacity: true)
   }
+}
+
+/// The earlier of two times that need not be.
+@inline(__always)
+func earlier(_ a: SimulationTime?, _ b: SimulationTime?) -> SimulationTime? {
+  guard let a, let b else { return a ?? b }
+  return min(a, b)
 }

@@ -45,7 +45,9 @@ package struct ModelDescription: Sendable {
       parts.removeFirst()
       table = try file(path)
     case let name where Self.kinds.contains { $0.kind == name }: table = ["kind": .string(name)]
-    default: table = try Self.preset(name).parameters
+    default:
+      _ = try Self.preset(name)
+      table = ["preset": .string(name)]
     }
     for part in parts {
       let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
@@ -84,11 +86,7 @@ package struct ModelDescription: Sendable {
   package func make(for context: ModelContext) throws(DiskModelError) -> (any DiskModel)? {
     guard let model = try checked.make(for: context) else { return nil }
     guard let queueDepth else { return model }
-    return Self.queue(model, queueDepth)
-  }
-
-  private static func queue(_ model: some DiskModel, _ depth: Int) -> any DiskModel {
-    FrontQueue(model, depth: depth)
+    return FrontQueue(model, depth: queueDepth)
   }
 
   /// `preset` replaced by what it stands for.
@@ -114,6 +112,9 @@ package struct ModelDescription: Sendable {
   package static func preset(_ name: String) throws(DiskModelError) -> Preset {
     if let preset = Preset.all.first(where: { $0.name == name }) { return preset }
     let names = kinds.map { $0.kind } + Preset.all.map(\.name)
+    guard !name.contains("/"), !name.hasSuffix(".toml") else {
+      throw DiskModelError("unknown model '\(name)'; a model file is named file:\(name)")
+    }
     let near = nearNames(to: name, among: names)
     throw DiskModelError(
       near.isEmpty

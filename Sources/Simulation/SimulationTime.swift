@@ -4,6 +4,7 @@
 package struct SimulationTime: Hashable, Comparable, Sendable, CustomStringConvertible {
   package let nanoseconds: UInt64
 
+  @inlinable
   package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
 
   /// The beginning of the simulation.
@@ -12,15 +13,22 @@ package struct SimulationTime: Hashable, Comparable, Sendable, CustomStringConve
   /// Past every event: what "never" compares as.
   package static let never = SimulationTime(nanoseconds: .max)
 
+  @inlinable
   package static func < (a: SimulationTime, b: SimulationTime) -> Bool { a.nanoseconds < b.nanoseconds }
 
+  // The library's own would call `<` through a table in other modules.
+  @inlinable
+  package static func <= (a: SimulationTime, b: SimulationTime) -> Bool { a.nanoseconds <= b.nanoseconds }
+
   /// The point `span` later; `never` if it does not fit.
+  @inlinable
   package static func + (time: SimulationTime, span: SimulationDuration) -> SimulationTime {
     let (sum, overflow) = time.nanoseconds.addingReportingOverflow(span.nanoseconds)
     return overflow ? .never : SimulationTime(nanoseconds: sum)
   }
 
   /// The span since an earlier point; zero if `earlier` is not earlier.
+  @inlinable
   package func since(_ earlier: SimulationTime) -> SimulationDuration {
     SimulationDuration(nanoseconds: nanoseconds > earlier.nanoseconds ? nanoseconds - earlier.nanoseconds : 0)
   }
@@ -32,10 +40,12 @@ package struct SimulationTime: Hashable, Comparable, Sendable, CustomStringConve
 package struct SimulationDuration: Hashable, Comparable, Sendable, CustomStringConvertible {
   package let nanoseconds: UInt64
 
+  @inlinable
   package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
 
   package static let zero = SimulationDuration(nanoseconds: 0)
 
+  @inlinable
   package static func < (a: SimulationDuration, b: SimulationDuration) -> Bool {
     a.nanoseconds < b.nanoseconds
   }

@@ -48,6 +48,23 @@ import Testing
     }
   }
 
+  @Test("what a newcomer may write is answered in one line that says what to do") func newcomers() throws {
+    try write("mine.toml", "kind = \"affine\"\nlatency = \"5us\"\n")
+    for (arguments, words) in [
+      (["show", "mine.toml"], "a model file is named file:mine.toml"),
+      (["run", "./mine.toml", "--workload", "read,4k"], "a model file is named file:./mine.toml"),
+      (["show", ""], "unknown model ''; known are zero, affine"),
+      (["show", "gp3:=5"], "unknown key ''; known here are"),
+      (["show", "hdd-7200:kind=ssd"], "preset hdd-7200 is of another kind: leave 'kind' out"),
+      (["check", "gp3", "--disk-size", "0"], "--disk-size is 1M to 1024T"),
+    ] {
+      let outcome = try runCommand(["model"] + arguments, in: folder)
+      #expect(
+        outcome.code == 64 && outcome.output.isEmpty && outcome.error.contains(words), "\(outcome.error)")
+    }
+    #expect(try ttblk("model", "--help").output.contains("with 64"))
+  }
+
   @Test("check says file, line, key and value of what is wrong, and ends with 2") func check() throws {
     try write("bad.toml", "kind = \"affine\"\nlatency = \"5 years\"\n")
     let bad = try ttblk("model", "check", "bad.toml")

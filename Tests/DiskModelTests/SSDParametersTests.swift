@@ -18,7 +18,7 @@ import Testing
       (["flash_page": "6KiB"], "'flash_page' is 6144 bytes, not a multiple of 4096"),
       (["program_unit": "48KiB"], "'program_unit' is 49152 bytes, not a multiple of the 32768 bytes"),
       (["planes": 16], "more than 256 KiB"),
-      (["read": ["30us", "x"]], "not an array of times of one to eight types of pages"),
+      (["read": ["30us", "x"]], "not an array of times up to 1s of one to eight types of pages"),
       (["read": []], "'read' has 0 values"),
       (["read": ["30us", "40us", "50us"]], "'read_4k' has 2 times and 'read' 3"),
       (["program": 0], "'program' is 0"),

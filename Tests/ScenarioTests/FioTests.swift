@@ -160,6 +160,9 @@ import Testing
       ("{\"bins\": {\"90\": -3}}", 8, "-3"),
       ("{\"bins\": {\"90\": 0}}", 8, "empty"),
       ("{\"bins\": {\"90\": 18446744073709551615, \"91\": 1}}", 8, "do not fit"),
+      // The same bin twice, which together would be none.
+      ("{\"bins\": {\"90\": 9223372036854775808, \"090\": 9223372036854775808}}", 8, "do not fit"),
+      ("{\"bins\": {\"90\": 9223372036854775807, \"090\": 1}}", 8, "1 more at \"090\""),
       ("{\"bins\": {\"99999999999999999999\": 3}}", 8, "99999999999999999999"),
       ("{\"min\": 9, \"max\": 5, \"bins\": {\"90\": 3}}", 8, "'min' is 9, more than 'max', 5"),
       ("{\"mean\": \"x\", \"bins\": {\"90\": 3}}", 8, "'mean' is \"x\""),
@@ -189,6 +192,49 @@ import Testing
       }
       #expect(error?.description.contains(words) == true, "\(text.prefix(80)): \(error?.description ?? "")")
     }
+  }
+
+  @Test func everyNumberAtItsEndsIsRefusedOrTaken() throws {
+    let numbers = [
+      "0", "1", "-1", "9223372036854775807", "9223372036854775808", "18446744073709551615",
+      "18446744073709551616", "0.5", "1e3", "1e15", "1e999", "-1e999", "86400000000000", "86400000000001",
+    ]
+    let sample = """
+      {"global options": {"iodepth": "4", "ioengine": "libaio", "group_reporting": "1", "numjobs": "4"}, "jobs": [
+      {"jobname": "a", "read": {"total_ios": 4, "clat_ns": {"min": 90, "max": 700, "mean": 210.5, "N": 4,
+      "percentile": {"1.000000": 95, "50.000000": 150}, "bins": {"91": 1, "129": 2, "628": 1}}}},
+      {"jobname": "b", "read": {"total_ios": 4, "clat_ns": {"min": 90, "max": 700, "mean": 210.5, "N": 4,
+      "bins": {"91": 1, "129": 2, "628": 1}}},
+      "sync": {"total_ios": 1, "lat_ns": {"min": 5, "max": 9, "mean": 7.0, "percentile": {"50.0": 7}}}}]}
+      """
+    // Each run of digits, with its decimals.
+    var places: [Range<String.Index>] = []
+    var index = sample.startIndex
+    while index < sample.endIndex {
+      guard sample[index].isNumber else {
+        index = sample.index(after: index)
+        continue
+      }
+      let end = sample[index...].firstIndex { !$0.isNumber && $0 != "." } ?? sample.endIndex
+      places.append(index..<end)
+      index = end
+    }
+    var (refused, taken) = (0, 0)
+    for place in places {
+      for number in numbers {
+        let text = sample.replacingCharacters(in: place, with: number)
+        do throws(ConfigurationError) {
+          let fit = FioFit(try FioResult(text: Array(text.utf8), path: "r.json"))
+          taken += 1
+          #expect(!fit.summary.isEmpty && !fit.toml.isEmpty)
+          _ = try? ModelDescription(specification: "fit", parameters: fit.parameters)
+        } catch {
+          refused += 1
+          #expect(error.description.hasPrefix("r.json:") && !error.description.contains("\n"), "\(error)")
+        }
+      }
+    }
+    #expect(refused > 50 && taken > 50, "\(refused) refused, \(taken) taken")
   }
 
   @Test func warningsBeforeTheJSONAreNotRead() throws {

@@ -24,6 +24,14 @@ import Testing
     #expect(model.parameters["latency"] == "50us" && model.parameters["servers"] == 3 && model.takesTime)
   }
 
+  @Test func aFileMayHaveManyNumbersWithDecimals() throws {
+    let decimals = String(repeating: "\"1.5us\", ", count: 50)
+    let error = #expect(throws: ConfigurationError.self) {
+      try read("kind = \"affine\"\nlatency = [1.5, \(String(repeating: "2.5, ", count: 50))\(decimals)]\n")
+    }
+    #expect(error?.description.contains("'latency[0]' is 1.5: write") == true)
+  }
+
   @Test func aFileOrAPresetAndWhatIsDifferent() throws {
     let model = try read(
       """
@@ -86,6 +94,14 @@ import Testing
       ("kind = \"affine\"\nlist = [ }\n", 2, "closes nothing"),
       ("kind = \"affine\"\nlist = [\u{2028}]\n", 2, "belongs in quotes"),
       ("text = \"\"\"\n[.x\n\\\"\"\"\"\"\n[\n", 4, "name is missing"),
+      // Tables within tables, which whoever takes them apart has no stack for.
+      ("kind = \"affine\"\n" + String(repeating: "a.", count: 100_000) + "a = 1\n", 2, "more than 32 parts"),
+      ("[" + String(repeating: "a.", count: 100_000) + "a]\n", 1, "more than 32 parts"),
+      ("x = 1\ny = { " + String(repeating: "a.", count: 40) + "a = 1 }\n", 2, "more than 32 parts"),
+      ("kind = \"affine\"\r\n\r\nlatency = \"50 us\"\r\n", 3, "'latency' is \"50 us\""),
+      ("kind = \"affine\"\nlatency = nan\n", 2, "'latency' is nan: write"),
+      ("kind = \"affine\"\nlatency = 1e400\n", 2, "1e400"),
+      ("kind = \"affine\"\nlatency = [\(String(repeating: "1, ", count: 9000))]\n", 2, "…, not a time"),
       ("kind = \"distribution\"\nfio = 4\n", 2, "'fio'"),
       ("kind = \"distribution\"\n\nfio = \"absent.json\"\n", 3, "absent.json"),
     ] as [(String, Int, String)] {

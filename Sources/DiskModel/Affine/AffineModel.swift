@@ -37,11 +37,8 @@ package struct AffineModel: DiskModel {
   package func duration(of request: ModelRequest) -> SimulationDuration {
     let latency = parameters.latencies[request.operation]
     guard let bandwidth = parameters.bandwidth, request.operation.movesBytes else { return latency }
-    let product = request.length.multipliedFullWidth(by: 1_000_000_000)
-    // Does not fit only for a request of centuries.
-    guard product.high < bandwidth else { return SimulationDuration(nanoseconds: .max) }
-    let (quotient, remainder) = bandwidth.dividingFullWidth(product)
-    let (sum, overflow) = latency.nanoseconds.addingReportingOverflow(quotient)
-    return SimulationDuration(nanoseconds: overflow ? .max : remainder == 0 ? sum : sum &+ 1)
+    let (sum, overflow) = latency.nanoseconds.addingReportingOverflow(
+      transferTime(request.length, at: bandwidth))
+    return SimulationDuration(nanoseconds: overflow ? .max : sum)
   }
 }

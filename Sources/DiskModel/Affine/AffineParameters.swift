@@ -26,7 +26,8 @@ package struct AffineParameters: ModelParameters {
       if let own = try reader.duration(operation.key) { latencies[operation] = own }
     }
     self.latencies = latencies
-    bandwidth = try reader.bandwidth("bandwidth")
+    // Times that do not fit are for ever there.
+    bandwidth = try reader.bandwidth("bandwidth", from: 1)
     servers = try reader.integer("servers", in: 1...Self.serversMax)
     try reader.finish()
   }

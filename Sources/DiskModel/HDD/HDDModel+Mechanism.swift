@@ -137,7 +137,7 @@ extension HDDModel {
     guard parameters.readAheadSectors > 0, end < geometry.sectors else { return segments.insert(start, end) }
     let place = geometry.place(of: end)
     let step = rotation(to: place, at: now)
-    stream = Stream(start: start, from: end, begun: now + step, place: place, limit: end)
+    stream = HDDStream(start: start, from: end, begun: now + step, place: place, limit: end)
     if extendStream(past: end, from: start), let stream, stream.limit > end { return }
     stream = nil
     segments.insert(start, end)
@@ -158,28 +158,18 @@ extension HDDModel {
     return true
   }
 
-  /// Nanoseconds until a sector is reached by reading on; nil when that is not the best way to it.
-  ///
-  /// Within a revolution it is: a seek meets a sector when it passes, no earlier.
-  func streamWait(_ sector: UInt64) -> UInt64? {
-    guard let stream, stream.start <= sector, sector <= stream.limit else { return nil }
-    let begin = passed(sector, in: stream)
-    guard begin > time else { return 0 }
-    return begin - time < turning.revolution ? begin - time : nil
-  }
-
   /// Serves a read from the stream if it is there, or comes without another seek; the arm is free.
   ///
   /// If not, the stream has ended.
   mutating func readOn(
     _ sequence: UInt64, _ start: UInt64, _ end: UInt64, _ now: UInt64, _ finished: inout [ModelCompletion]
   ) -> Bool {
-    guard let old = stream, streamWait(start) != nil else {
+    guard let old = stream, old.wait(for: start, at: time, geometry) != nil else {
       stopStream(at: now)
       return false
     }
     // A head that has stopped reads no further without another revolution.
-    let isRunning = passed(old.limit, in: old) >= now
+    let isRunning = old.passed(old.limit, geometry) >= now
     if isRunning {
       if !extendStream(past: end, from: start) || end > (stream?.limit ?? 0) {
         stopStream(at: now)
@@ -191,7 +181,7 @@ extension HDDModel {
     }
     let current = stream ?? old
     busFreeAt = max(now, busFreeAt) + parameters.hitOverhead + parameters.bus(end - start)
-    let last = passed(end, in: current)
+    let last = current.passed(end, geometry)
     guard last > now else {
       counts.hits += 1
       finished.append(ModelCompletion(sequence: sequence, time: SimulationTime(nanoseconds: busFreeAt)))
@@ -209,8 +199,9 @@ extension HDDModel {
   }
 
   /// Lets a head that had filled its segment go on from there, now that some of it has been asked for.
-  private mutating func resumeStream(_ stopped: Stream, past end: UInt64, from start: UInt64, at now: UInt64)
-  {
+  private mutating func resumeStream(
+    _ stopped: HDDStream, past end: UInt64, from start: UInt64, at now: UInt64
+  ) {
     let length = UInt64(parameters.segmentSectors)
     let ahead = min(UInt64(parameters.readAheadSectors), length - min(end - start, length))
     guard end + ahead > stopped.limit, stopped.limit > stopped.from else { return }
@@ -221,44 +212,20 @@ extension HDDModel {
     armSector = stopped.limit
     let place = geometry.place(reached, after: stopped.place)
     let wait = rotation(to: place, at: now)
-    stream = Stream(
+    stream = HDDStream(
       start: stopped.start, from: stopped.limit, begun: now + wait, place: place, limit: stopped.limit)
     _ = extendStream(past: end, from: start)
-  }
-
-  /// When the sectors before `sector` have passed; zero for what was read before.
-  private func passed(_ sector: UInt64, in stream: Stream) -> UInt64 {
-    guard sector > stream.from else { return 0 }
-    return stream.begun + UInt64(geometry.passing(Int(sector - stream.from), from: stream.place))
   }
 
   /// Ends reading on: what has passed is in the cache, the arm is where the head was.
   mutating func stopStream(at now: UInt64) {
     guard let stream else { return }
     self.stream = nil
-    let position = self.position(of: stream, at: now)
+    let position = stream.position(at: now, geometry)
     segments.insert(stream.start, position)
     guard position > stream.from else { return }
     let last = geometry.place(Int(position - stream.from) - 1, after: stream.place)
     (armCylinder, armHead) = (last.cylinder, last.head)
     armSector = position
-  }
-
-  /// The sector that the head has come to.
-  private func position(of stream: Stream, at now: UInt64) -> UInt64 {
-    guard now > stream.begun else { return stream.from }
-    let perTrack = geometry.zones[stream.place.zone].sectorsPerTrack
-    let onTrack = min(UInt64(perTrack - stream.place.sector), stream.limit - stream.from)
-    if passed(stream.from + onTrack, in: stream) > now {
-      // On the first track: the sectors whose end, rounded up, is not later.
-      let turned = geometry.angle(of: stream.place) + Int(now - stream.begun)
-      return stream.from + UInt64(turned * perTrack / geometry.revolution - stream.place.offset)
-    }
-    var (low, high) = (stream.from + onTrack, stream.limit)
-    while low < high {
-      let middle = low + (high - low + 1) / 2
-      if passed(middle, in: stream) <= now { low = middle } else { high = middle - 1 }
-    }
-    return low
   }
 }

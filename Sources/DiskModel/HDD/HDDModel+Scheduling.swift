@@ -69,11 +69,12 @@ extension HDDModel {
   /// into.
   private func shortestPositioning() -> Int {
     let turned = turning.angle(at: time &+ phase)
+    let stream = stream
     var (best, bestTime, bestOrder) = (0, UInt64.max, UInt64.max)
     for index in window.indices {
       let order = window[index].order
       var delay: UInt64 = 0
-      if window[index].isRead, let wait = streamWait(window[index].start) {
+      if window[index].isRead, let wait = stream?.wait(for: window[index].start, at: time, geometry) {
         // It is being read already.
         delay = wait
       } else {

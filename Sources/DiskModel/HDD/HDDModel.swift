@@ -32,7 +32,7 @@ package struct HDDModel: DiskModel {
   var armHead: Int32 = 0
   /// The sector after the last one that passed.
   var armSector: UInt64 = 0
-  var stream: Stream?
+  var stream: HDDStream?
   /// The arm's own present: when it last became free, or the last arrival while it was.
   var time: UInt64 = 0
 
@@ -68,16 +68,6 @@ package struct HDDModel: DiskModel {
     case writeBack
     /// Reading on for a request that continues the stream.
     case stream
-  }
-
-  /// The head reading on after a request, from `from` at `begun`, until `limit` or something else to do.
-  struct Stream: Sendable {
-    /// The first sector that is still in the buffer.
-    var start: UInt64
-    var from: UInt64
-    var begun: UInt64
-    var place: HDDPlace
-    var limit: UInt64
   }
 
   /// A request in whole sectors of the drive.

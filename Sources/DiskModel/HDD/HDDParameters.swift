@@ -154,6 +154,12 @@ package struct HDDParameters: Equatable, Sendable {
     guard cylinders <= Limits.cylinders else {
       throw reader.error("all zones have \(cylinders) cylinders, more than \(Limits.cylinders)", key: "zone")
     }
+    // A steep curve goes on beyond its last point.
+    let longest = seek.travel(UInt64(cylinders), cylinders: UInt64(cylinders))
+    guard longest <= Limits.second.nanoseconds else {
+      throw reader.error(
+        "a seek over all \(cylinders) cylinders takes \(longest) ns, more than a second", key: "seek")
+    }
     let step = seek.travel(1, cylinders: UInt64(cylinders)) + writeSettle
     let change = headSwitch + writeSettle
     guard max(step, change) < revolution else {
@@ -184,6 +190,10 @@ package struct HDDParameters: Equatable, Sendable {
     let perTrack = zones[zone].sectorsPerTrack
     let least = roundedUp(Int(time) * perTrack, Int(revolution))
     if zones[zone][keyPath: skew] < 0 { zones[zone][keyPath: skew] = least }
+    guard zones[zone][keyPath: skew] <= perTrack else {
+      throw table.error(
+        "'\(key)' is \(zones[zone][keyPath: skew]) sectors, but a track has \(perTrack)", key: key)
+    }
     guard zones[zone][keyPath: skew] >= least else {
       throw table.error(
         "'\(key)' is \(zones[zone][keyPath: skew]) sectors, but \(least) pass during \(what)"
@@ -192,79 +202,10 @@ package struct HDDParameters: Equatable, Sendable {
     }
   }
 
-  /// Nanoseconds that `count` sectors take on the bus.
+  /// Nanoseconds that `count` sectors take on the bus. More than 8 GiB, which no guest asks for, cost no
+  /// more, so that the product fits with the slowest bus.
   @inline(__always)
-  func bus(_ count: UInt64) -> UInt64 {
-    count > 1 << 20 ? busTime(count) : (count * busPicoseconds + 999) / 1_000
-  }
-
-  private func busTime(_ count: UInt64) -> UInt64 { scaled(count, by: busPicoseconds, over: 1_000) + 1 }
-}
-
-extension SeekCurve {
-  private enum Form: String, CaseIterable {
-    case table
-    case twoPiece = "two-piece"
-    case lee, root
-  }
-
-  /// Reads `seek` and the keys of its form.
-  init(_ reader: ParameterReader) throws(DiskModelError) {
-    func duration(_ key: String) throws(DiskModelError) -> UInt64 {
-      try reader.required(key, reader.duration(key, in: .zero...HDDParameters.Limits.second)).nanoseconds
-    }
-    switch try reader.required("seek", reader.word("seek", Form.self)) {
-    case .table: self = try Self.measured(reader)
-    case .twoPiece:
-      self = .twoPiece(
-        knee: UInt64(
-          try reader.required(
-            "seek_knee", reader.integer("seek_knee", in: 1...HDDParameters.Limits.cylinders))),
-        base: try duration("seek_base"), root: try duration("seek_root"),
-        farBase: try duration("seek_far_base"),
-        slope: try duration("seek_per_1000"))
-      guard isSound else {
-        throw reader.error(
-          "the seek curve falls at 'seek_knee': the two pieces do not meet", key: "seek_knee")
-      }
-    case .lee:
-      self = .lee(
-        minimum: try duration("seek_minimum"), average: try duration("seek_average"),
-        full: try duration("seek_full"))
-      guard isSound else {
-        throw reader.error(
-          "no rising curve has this 'seek_minimum', 'seek_average' and 'seek_full'", key: "seek_average")
-      }
-    case .root:
-      self = .root(minimum: try duration("seek_minimum"), average: try duration("seek_average"))
-      guard isSound else {
-        throw reader.error("'seek_average' is less than 'seek_minimum'", key: "seek_average")
-      }
-    }
-  }
-
-  private static func measured(_ reader: ParameterReader) throws(DiskModelError) -> SeekCurve {
-    let distances = try reader.required(
-      "seek_distances",
-      reader.array("seek_distances", of: "numbers of cylinders from 1") { value -> UInt64? in
-        guard case .integer(let number) = value, number > 0 else { return nil }
-        return number <= HDDParameters.Limits.cylinders ? UInt64(number) : nil
-      })
-    let times = try reader.required(
-      "seek_times",
-      reader.array("seek_times", of: "times up to 1s, like \"1.5ms\"") { value -> UInt64? in
-        guard case .string(let text) = value, let time = SimulationDuration(parsing: text) else { return nil }
-        return time <= HDDParameters.Limits.second ? time.nanoseconds : nil
-      })
-    guard !distances.isEmpty, distances.count == times.count else {
-      throw reader.error(
-        "'seek_distances' has \(distances.count) entries and 'seek_times' \(times.count)", key: "seek_times")
-    }
-    for (one, next) in zip(distances, distances.dropFirst()) where next <= one {
-      throw reader.error("'seek_distances' has \(next) after \(one): they must rise", key: "seek_distances")
-    }
-    return .table(distances: distances, times: times)
-  }
+  func bus(_ count: UInt64) -> UInt64 { (min(count, 1 << 24) * busPicoseconds + 999) / 1_000 }
 }
 
 extension HDDParameters: ModelParameters {

@@ -2,6 +2,7 @@
 
 /// The names at most a third of whose letters must change to make `name`, nearest first; at most three.
 package func nearNames(to name: String, among names: some Sequence<String>) -> [String] {
+  guard !name.isEmpty else { return [] }
   var found: [(distance: Int, name: String)] = []
   for candidate in names {
     let distance = editDistance(Array(name.utf8), Array(candidate.utf8))
@@ -11,6 +12,15 @@ package func nearNames(to name: String, among names: some Sequence<String>) -> [
   }
   found.sort { $0.distance == $1.distance ? $0.name < $1.name : $0.distance < $1.distance }
   return found.prefix(3).map(\.name)
+}
+
+/// What to say of a key, in the table at `path`, that means nothing there.
+package func unknownKey(_ key: String, _ path: String, known: [String]) -> String {
+  let near = nearNames(to: key, among: known)
+  return "unknown key '\(path)\(key)'; "
+    + (near.isEmpty
+      ? "known here are \(known.sorted().joined(separator: ", "))"
+      : "did you mean \(near.joined(separator: " or "))?")
 }
 
 /// Levenshtein's: insertions, deletions and replacements.

@@ -81,10 +81,18 @@ package final class ParameterReader {
     }
   }
 
-  /// `800MiB/s`, `500MB/s`: bytes per second, not zero.
-  package func bandwidth(_ key: String) throws(DiskModelError) -> UInt64? {
-    try value(key, "a bandwidth, like \"500MB/s\" or \"800MiB/s\"") {
-      if case .string(let text) = $0 { ByteUnit.bandwidth(text) } else { nil }
+  /// `800MiB/s`, `500MB/s`: bytes per second.
+  ///
+  /// A device with parts slower than 1 kB/s is a typing error, whose requests would soon be too long for the
+  /// clock; what is faster than 10^18 B/s takes no time.
+  package func bandwidth(
+    _ key: String, from least: UInt64 = 1_000
+  ) throws(DiskModelError) -> UInt64? {
+    let range = least...1_000_000_000_000_000_000
+    let (low, high) = (ByteUnit.describe(bandwidth: least), ByteUnit.describe(bandwidth: range.upperBound))
+    return try value(key, "a bandwidth from \(low) to \(high), like \"500MB/s\" or \"800MiB/s\"") {
+      guard case .string(let text) = $0, let rate = ByteUnit.bandwidth(text) else { return nil }
+      return range.contains(rate) ? rate : nil
     }
   }
 
@@ -142,13 +150,7 @@ package final class ParameterReader {
   /// Complains of the first key that nobody asked for.
   package func finish() throws(DiskModelError) {
     for entry in table.entries where !known.contains(entry.key) {
-      let near = nearNames(to: entry.key, among: known)
-      throw error(
-        "unknown key '\(path)\(entry.key)'; "
-          + (near.isEmpty
-            ? "known here are \(known.sorted().joined(separator: ", "))"
-            : "did you mean \(near.joined(separator: " or "))?"),
-        key: entry.key)
+      throw error(unknownKey(entry.key, path, known: known), key: entry.key)
     }
   }
 
@@ -162,7 +164,7 @@ package final class ParameterReader {
     known.append(key)
     guard let found = table[key] else { return nil }
     guard let value = read(found) else {
-      throw error("'\(path)\(key)' is \(found), not \(expected)", key: key)
+      throw error("'\(path)\(key)' is \(found.brief), not \(expected)", key: key)
     }
     return value
   }
@@ -174,6 +176,12 @@ extension SimulationDuration {
 }
 
 extension ParameterValue: CustomStringConvertible {
+  /// For messages: the beginning of a long one.
+  package var brief: String {
+    let text = description
+    return text.utf8.count <= 80 ? text : text.prefix(70) + "…"
+  }
+
   /// As TOML writes it.
   package var description: String {
     switch self {

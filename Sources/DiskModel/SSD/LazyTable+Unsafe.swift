@@ -143,6 +143,9 @@ struct LazyTable: @unchecked Sendable {
     storage = Storage(count: count, formula: formula, constant: constant)
   }
 
+  /// Whether there is a snapshot of this.
+  @inline(__always) mutating func isShared() -> Bool { !isKnownUniquelyReferenced(&storage) }
+
   /// Copies what a snapshot shares with this.
   @inline(__always) mutating func makeUnique() {
     if !isKnownUniquelyReferenced(&storage) { storage = Storage(copying: storage) }

@@ -80,9 +80,13 @@ struct SSDGeometry: Sendable {
     linePages = best.block * stripe
     pagesPerPartition = lines * linePages
     guard pagesPerPartition * partitions < Self.pagesMax else {
-      throw DiskModelError(
-        "a disk of \(diskSize) bytes is too large for a modelled drive: 8 TiB with its spare flash at most"
-      )
+      throw isLeast
+        ? DiskModelError(
+          "\(dies) dies with 'program_unit' of \(parameters.programUnit) bytes and 'over_provisioning' of "
+            + "\(Double(spare) / 1000) % make a drive of more than 8 TiB with its spare flash",
+          key: "over_provisioning")
+        : DiskModelError(
+          "a disk of \(diskSize) bytes is too large for a modelled drive: 8 TiB with its spare flash at most")
     }
     // What rounding has added is shared out, so that the ratio is exact to a page.
     logicalPages = pagesPerPartition * partitions * 100_000 / (100_000 + spare)

@@ -94,7 +94,7 @@ extension SSDModel {
     let line = geometry.byLine.quotient(first)
     let mask = isValid.mask(first, count: geometry.stripePages)
     let moved = mask.nonzeroBitCount
-    lookUp(first, mask)
+    Self.lookUp(map, reverse, first, mask)
     var rest = mask
     while rest != 0 {
       rest = move(first, rest, partition)
@@ -117,7 +117,7 @@ extension SSDModel {
 
   /// Looks at the map entries of valid pages before they move: they are anywhere in a large table, and so
   /// the processor fetches them all at once.
-  private func lookUp(_ first: UInt32, _ mask: UInt64) {
+  private static func lookUp(_ map: LazyTable, _ reverse: LazyTable, _ first: UInt32, _ mask: UInt64) {
     var (rest, entries) = (mask, UInt32(0))
     while rest != 0 {
       entries |= map[reverse[first + UInt32(rest.trailingZeroBitCount)]]

@@ -7,9 +7,9 @@ internal import Simulation
 /// open. A flush is done when no page of its epoch and earlier ones is left in the buffer.
 struct FlushState: Sendable {
   /// Pages in the buffer, by epoch: the oldest that is not drained first, the present one last.
-  private(set) var outstanding: [UInt64] = [0]
+  private(set) var outstanding = Fifo<UInt64>([0])
   /// The flushes at the ends of these epochs, the present one's excepted, and when the firmware is done.
-  private var ends: [(sequence: UInt64, earliest: UInt64)] = []
+  private var ends = Fifo<(sequence: UInt64, earliest: UInt64)>()
   private var oldest: UInt32 = 0
   /// Whether anything was written in the present epoch.
   private(set) var isDirty = false
@@ -17,7 +17,7 @@ struct FlushState: Sendable {
   /// A flush that is not queued is waiting for what came before it, or at work; these came after it.
   var isHolding = false
   var holder: UInt64 = 0
-  var held: [ModelRequest] = []
+  var held = Fifo<ModelRequest>()
 
   var present: UInt32 { oldest &+ UInt32(outstanding.count - 1) }
 
@@ -46,9 +46,9 @@ struct FlushState: Sendable {
   /// The next flush that is done.
   mutating func popDrained() -> (sequence: UInt64, earliest: UInt64)? {
     guard outstanding.count > 1, outstanding[0] == 0 else { return nil }
-    outstanding.removeFirst()
+    _ = outstanding.popFirst()
     oldest &+= 1
-    return ends.removeFirst()
+    return ends.popFirst()
   }
 }
 
@@ -75,15 +75,10 @@ extension SSDModel {
 
   mutating func endFlush(_ now: UInt64, _ finished: inout [ModelCompletion]) {
     flushes.isHolding = false
-    let held = flushes.held
-    flushes.held.removeAll(keepingCapacity: true)
-    for request in held {
-      if flushes.isHolding {
-        flushes.held.append(request)
-      } else {
-        counts.heldByFlush += 1
-        accept(request, at: now, &finished)
-      }
+    // Until the next flush holds the rest.
+    while !flushes.isHolding, let request = flushes.held.popFirst() {
+      counts.heldByFlush += 1
+      accept(request, at: now, &finished)
     }
   }
 

@@ -37,7 +37,7 @@ extension SSDModel {
       func see(_ line: UInt32) {
         if line != noIndex { seen[Int(line) - first] += 1 }
       }
-      partition.free.lines.forEach(see)
+      partition.free.all.forEach(see)
       [partition.user.line, partition.collected.line].forEach(see)
       for line in first..<(first + geometry.lines) {
         if partition.victims.contains(UInt32(line)) { see(UInt32(line)) }
@@ -46,7 +46,7 @@ extension SSDModel {
       if let wrong = seen.firstIndex(where: { $0 != 1 }) {
         return "line \(first + wrong) is in \(seen[wrong]) places"
       }
-      for line in partition.free.lines where valid[Int(line)] > 0 {
+      for line in partition.free.all where valid[Int(line)] > 0 {
         return "the free line \(line) has valid pages"
       }
       let emptying = (first..<(first + geometry.lines)).filter { readsLeft[$0] > 0 }
@@ -71,9 +71,7 @@ extension SSDModel {
     var waiting = 0
     var units = 0
     for partition in partitions {
-      waiting += (0..<partition.waiting.count).count {
-        partition.waiting.entry($0).page < PageQueue.Entry.flush
-      }
+      waiting += partition.waiting.all.count { $0.page < PageQueue.Entry.flush }
       if partition.user.unit != noIndex { units += Int(operations[partition.user.unit].pages) }
     }
     for die in dies {
@@ -82,7 +80,7 @@ extension SSDModel {
       }
     }
     let inside = UInt64(waiting + units)
-    let outstanding = flushes.outstanding.reduce(0, +)
+    let outstanding = flushes.outstanding.all.reduce(0, +)
     guard outstanding == inside else {
       return "\(inside) pages are in the buffer, \(outstanding) for flushes"
     }

@@ -2,13 +2,22 @@
 internal import Simulation
 
 extension SSDModel {
+  /// Some minutes of the host's time.
+  private static let overwritesMax = 1 << 30
+
   /// Brings the drive into the state that the parameters ask for. The same for the same stream.
-  mutating func prepare(_ stream: RandomStream) {
+  mutating func prepare(_ stream: RandomStream) throws(DiskModelError) {
     guard parameters.precondition != .none else { return }
     for partition in 0..<geometry.partitions { fill(partition) }
     guard case .randomly(let times) = parameters.precondition else { return }
+    let overwrites = times * geometry.logicalPages
+    guard overwrites <= Self.overwritesMax else {
+      throw DiskModelError(
+        "'precondition' is \"random:\(times)\", which overwrites \(overwrites) pages of this drive, "
+          + "more than \(Self.overwritesMax)", key: "precondition")
+    }
     var stream = stream
-    for _ in 0..<(times * geometry.logicalPages) {
+    for _ in 0..<overwrites {
       overwrite(UInt32(truncatingIfNeeded: stream.next(upperBound: UInt64(geometry.logicalPages))))
     }
     for partition in 0..<geometry.partitions { settle(partition) }

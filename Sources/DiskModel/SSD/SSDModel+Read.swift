@@ -13,7 +13,7 @@ extension SSDModel {
   /// The pages of a read: those of one stripe that follow each other in a partition are sensed together.
   private mutating func readPages(_ index: UInt32, _ now: UInt64, _ finished: inout [ModelCompletion]) {
     let request = requests[index]
-    let pages = pages(request)
+    let pages = request.pages
     // One for this function, so that nothing ends before all parts have been made.
     requests[index].pending = 1
     requests[index].last = now
@@ -23,7 +23,7 @@ extension SSDModel {
       var group = FlashOperation(kind: .read, die: 0, request: index, duration: 0, target: noIndex)
       var page = first
       while page < pages.upperBound {
-        let bytes = pages.count == 1 ? request.length : overlap(page, request)
+        let bytes = pages.count == 1 ? request.length : request.overlap(page)
         let entry = map[page]
         if entry >= 1 << 31 || isUnprogrammed[geometry.byUnit.quotient(entry)] {
           if entry == noIndex { counts.unmappedPages += 1 } else { counts.bufferHits += 1 }
@@ -54,13 +54,6 @@ extension SSDModel {
     partEnded(index, &finished)
   }
 
-  /// Bytes of a page that a request asks for.
-  private func overlap(_ page: UInt32, _ request: SSDRequest) -> UInt64 {
-    let start = UInt64(page) * SSDParameters.pageSize
-    let end = start + SSDParameters.pageSize
-    return min(end, request.offset + request.length) - max(start, request.offset)
-  }
-
   private mutating func startPart(_ operation: FlashOperation, _ now: UInt64) {
     requests[operation.request].pending += 1
     counts.flashReads += 1
@@ -77,7 +70,7 @@ extension SSDModel {
 
   /// Starts reads of the pages of the map that a request needs and that are not cached; returns how many.
   private mutating func loadMap(_ index: UInt32, _ now: UInt64) -> UInt32 {
-    let range = pages(requests[index])
+    let range = requests[index].pages
     guard let first = range.first, let last = range.last else { return 0 }
     requests[index].pending = 0
     for mapPage in MapCache.page(of: first)...MapCache.page(of: last) {

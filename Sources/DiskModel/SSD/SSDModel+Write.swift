@@ -3,7 +3,7 @@
 extension SSDModel {
   mutating func startWrite(_ request: ModelRequest, at now: UInt64) {
     var state = inside(request)
-    let pages = pages(state)
+    let pages = state.pages
     state.nextPage = pages.lowerBound
     state.endPage = pages.upperBound
     state.pending = 1
@@ -85,7 +85,7 @@ extension SSDModel {
       resolve(index, at: now, &finished)
       return
     }
-    for page in pages(request).prefix(geometry.partitions) {
+    for page in request.pages.prefix(geometry.partitions) {
       closeSoon(Int(geometry.byPartition.remainder(page)), PageQueue.Entry.close, 0, now)
     }
     unitEnded(for: index, now, &finished)

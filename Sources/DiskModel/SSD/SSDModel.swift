@@ -92,12 +92,12 @@ package struct SSDModel: DiskModel {
       let first = UInt32($0 * geometry.lines)
       return SSDPartition(
         victims: VictimHeap(first: first, count: geometry.lines),
-        free: LineQueue(first..<(first + UInt32(geometry.lines))))
+        free: Fifo(Array(first..<(first + UInt32(geometry.lines)))))
     }
     bufferPages = UInt32(parameters.writeBuffer / SSDParameters.pageSize)
     segmentPages = bufferPages - UInt32(geometry.partitions * (geometry.unitPages - 1))
     mapCache = parameters.mapCache.map { MapCache(bytes: $0, logicalPages: geometry.logicalPages) }
-    prepare(context.stream("precondition"))
+    try prepare(context.stream("precondition"))
   }
 
   package var minimumLatency: SimulationDuration {
@@ -122,11 +122,18 @@ package struct SSDModel: DiskModel {
     run(until: now.nanoseconds, &finished)
   }
 
-  private mutating func run(until now: UInt64, _ finished: inout [ModelCompletion]) {
+  /// Copies the tables that a copy of this model shares with it: all of them, or none.
+  @inline(__always)
+  private mutating func makeTablesUnique() {
+    guard map.isShared() else { return }
     map.makeUnique()
     reverse.makeUnique()
     isValid.makeUnique()
     isUnprogrammed.makeUnique()
+  }
+
+  private mutating func run(until now: UInt64, _ finished: inout [ModelCompletion]) {
+    makeTablesUnique()
     while let event = events.pop(until: now) {
       let time = event.time
       switch event.kind {
@@ -168,22 +175,11 @@ package struct SSDModel: DiskModel {
     }
   }
 
-  /// A request as the drive keeps it, without what is beyond its end.
+  @inline(__always)
   func inside(_ request: ModelRequest) -> SSDRequest {
-    let size = UInt64(geometry.logicalPages) * SSDParameters.pageSize
-    let offset = min(request.offset, size)
-    return SSDRequest(
-      sequence: request.sequence, offset: offset, length: min(request.length, size - offset),
-      operation: request.operation,
-      isForced: request.isForced && request.operation != .read && !parameters.hasPowerLossProtection)
-  }
-
-  /// The pages that a range of bytes touches.
-  func pages(_ request: SSDRequest) -> Range<UInt32> {
-    guard request.length > 0 else { return 0..<0 }
-    let page = SSDParameters.pageSize
-    let first = UInt32(request.offset / page)
-    return first..<UInt32((request.offset + request.length - 1) / page + 1)
+    SSDRequest(
+      request, size: UInt64(geometry.logicalPages) * SSDParameters.pageSize,
+      isProtected: parameters.hasPowerLossProtection)
   }
 
   /// Tells that a request is done at `time`, which may be yet to come.

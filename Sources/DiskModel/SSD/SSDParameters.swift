@@ -206,13 +206,16 @@ package struct SSDParameters: Sendable {
   }
 
   private static func duration(_ key: String, _ reader: ParameterReader) throws(DiskModelError) -> UInt64? {
-    try reader.duration(key)?.nanoseconds
+    try reader.duration(key, in: .zero...Self.second)?.nanoseconds
   }
+
+  /// What a part of a drive takes at most: a write of a terabyte, page by page, still fits the clock.
+  private static let second = SimulationDuration(nanoseconds: 1_000_000_000)
 
   private static func required(
     _ key: String, _ least: UInt64, _ reader: ParameterReader
   ) throws(DiskModelError) -> UInt64 {
-    let range = SimulationDuration(nanoseconds: least)...SimulationDuration.longest
+    let range = SimulationDuration(nanoseconds: least)...second
     return try reader.required(key, reader.duration(key, in: range)).nanoseconds
   }
 
@@ -222,13 +225,13 @@ package struct SSDParameters: Sendable {
   ) throws(DiskModelError) -> [UInt64]? {
     func read(_ value: ParameterValue) -> UInt64? {
       guard case .string(let text) = value, let time = SimulationDuration(parsing: text),
-        time.nanoseconds > 0, time <= .longest
+        time.nanoseconds > 0, time <= second
       else { return nil }
       return time.nanoseconds
     }
-    let expected = "times of one to eight types of pages, like \"40us\""
+    let expected = "times up to 1s of one to eight types of pages, like \"40us\""
     guard reader.isArray(key) else {
-      let range = SimulationDuration(nanoseconds: 1)...SimulationDuration.longest
+      let range = SimulationDuration(nanoseconds: 1)...second
       return try reader.duration(key, in: range).map { [$0.nanoseconds] }
     }
     guard let times = try reader.array(key, of: expected, read) else { return nil }

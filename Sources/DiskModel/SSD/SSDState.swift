@@ -24,6 +24,29 @@ struct SSDRequest: Sendable {
   var segment: UInt32 = 0
   /// The next in a list.
   var next: UInt32 = noIndex
+
+  /// A request as a drive of `size` bytes keeps it, without what is beyond its end.
+  init(_ request: ModelRequest, size: UInt64, isProtected: Bool) {
+    sequence = request.sequence
+    offset = min(request.offset, size)
+    length = min(request.length, size - offset)
+    operation = request.operation
+    isForced = request.isForced && request.operation != .read && !isProtected
+  }
+
+  /// The pages that its bytes touch.
+  var pages: Range<UInt32> {
+    guard length > 0 else { return 0..<0 }
+    let page = SSDParameters.pageSize
+    return UInt32(offset / page)..<UInt32((offset + length - 1) / page + 1)
+  }
+
+  /// Bytes of a page that it asks for.
+  func overlap(_ page: UInt32) -> UInt64 {
+    let start = UInt64(page) * SSDParameters.pageSize
+    let end = start + SSDParameters.pageSize
+    return min(end, offset + length) - max(start, offset)
+  }
 }
 
 /// Something for a die to do.
@@ -54,57 +77,6 @@ struct FlashOperation: Sendable {
 struct UnitWaiter: Sendable {
   var request: UInt32
   var next: UInt32
-}
-
-/// Slots that are used again.
-struct SlotPool<Element: Sendable>: Sendable {
-  private(set) var slots: [Element] = []
-  private var free: [UInt32] = []
-
-  var used: Int { slots.count - free.count }
-
-  @inline(__always) subscript(_ index: UInt32) -> Element {
-    get { slots[Int(index)] }
-    _modify { yield &slots[Int(index)] }
-  }
-
-  mutating func insert(_ element: Element) -> UInt32 {
-    guard let index = free.popLast() else {
-      slots.append(element)
-      return UInt32(slots.count - 1)
-    }
-    slots[Int(index)] = element
-    return index
-  }
-
-  mutating func remove(_ index: UInt32) { free.append(index) }
-}
-
-/// Slots in a row, first in, first out.
-struct SlotList: Sendable {
-  var head = noIndex
-  var tail = noIndex
-
-  var isEmpty: Bool { head == noIndex }
-}
-
-extension SlotPool<FlashOperation> {
-  mutating func append(_ index: UInt32, to list: inout SlotList) {
-    self[index].next = noIndex
-    if list.tail == noIndex {
-      list.head = index
-    } else {
-      self[list.tail].next = index
-    }
-    list.tail = index
-  }
-
-  mutating func removeFirst(of list: inout SlotList) -> UInt32 {
-    let index = list.head
-    list.head = self[index].next
-    if list.head == noIndex { list.tail = noIndex }
-    return index
-  }
 }
 
 /// One die: what it does and what waits for it.
@@ -161,56 +133,11 @@ struct WriteStream: Sendable {
   var unit = noIndex
 }
 
-/// Pages that wait in the buffer for room on the flash.
-struct PageQueue: Sendable {
-  struct Entry: Sendable {
-    /// A logical page, or `close` or `flush`.
-    var page: UInt32
-    /// The request, for a forced write; the number of the flush.
-    var tag: UInt32
-
-    /// Close the open unit: the pages before it are to be programmed.
-    static let close = UInt32.max
-    static let flush = UInt32.max - 1
-  }
-
-  private var ring: [Entry] = []
-  private var head = 0
-  private(set) var count = 0
-  /// How many entries have gone, which numbers those that are here.
-  private(set) var gone: UInt32 = 0
-
-  var isEmpty: Bool { count == 0 }
-  var first: Entry { ring[head] }
-
-  /// Returns the entry's number.
-  mutating func append(_ entry: Entry) -> UInt32 {
-    if count == ring.count {
-      let old = ring
-      ring = (0..<max(64, 2 * count)).map {
-        $0 < count ? old[(head + $0) & (old.count - 1)] : Entry(page: 0, tag: 0)
-      }
-      head = 0
-    }
-    ring[(head + count) & (ring.count - 1)] = entry
-    count += 1
-    return gone &+ UInt32(count - 1)
-  }
-
-  mutating func removeFirst() {
-    head = (head + 1) & (ring.count - 1)
-    count -= 1
-    gone &+= 1
-  }
-
-  func entry(_ index: Int) -> Entry { ring[(head + index) & (ring.count - 1)] }
-}
-
 /// One translation layer: its lines, its two streams and its collection.
 struct SSDPartition: Sendable {
   var victims: VictimHeap
   /// Erased lines, the longest erased first.
-  var free: LineQueue
+  var free: Fifo<UInt32>
   var user = WriteStream()
   var collected = WriteStream()
   var waiting = PageQueue()
@@ -228,35 +155,6 @@ struct SSDPartition: Sendable {
   var emptying = 0
   var pagesToMove: UInt32 = 0
   var readsInFlight = 0
-}
-
-/// Erased lines in the order in which they were erased.
-struct LineQueue: Sendable {
-  private var ring: [UInt32]
-  private var head = 0
-  private(set) var count: Int
-
-  /// All the lines of a partition.
-  init(_ lines: Range<UInt32>) {
-    ring = Array(lines)
-    count = ring.count
-  }
-
-  mutating func removeFirst() -> UInt32 {
-    let line = ring[head]
-    head = head + 1 == ring.count ? 0 : head + 1
-    count -= 1
-    return line
-  }
-
-  mutating func append(_ line: UInt32) {
-    var tail = head + count
-    if tail >= ring.count { tail -= ring.count }
-    ring[tail] = line
-    count += 1
-  }
-
-  var lines: [UInt32] { (0..<count).map { ring[(head + $0) % ring.count] } }
 }
 
 /// What a drive counts.

@@ -40,7 +40,7 @@ package struct ClosedLoop {
     each: (ModelRequest, SimulationTime, SimulationTime) -> Void
   ) {
     var stream = stream
-    var waiting: [UInt64: (request: ModelRequest, submitted: SimulationTime)] = [:]
+    var waiting = RequestsUnderWay(depth: workload.depth)
     var due = EventQueue()
     var finished: [ModelCompletion] = []
     let blocks = (workload.range.upperBound - workload.range.lowerBound) / workload.blockSize
@@ -54,11 +54,12 @@ package struct ClosedLoop {
         length: workload.operation == .flush ? 0 : workload.blockSize, sequence: sequence)
       sequence += 1
       issued += 1
-      waiting[request.sequence] = (request, now)
+      waiting.insert(request, now)
       model.submit(request, at: now, into: &finished)
     }
 
     func schedule() {
+      guard !finished.isEmpty else { return }
       for one in finished { due.insert(one.sequence, at: EventKey(time: one.time, sequence: one.sequence)) }
       finished.removeAll(keepingCapacity: true)
     }
@@ -66,14 +67,17 @@ package struct ClosedLoop {
     for _ in 0..<min(workload.depth, workload.count) { issue(&model) }
     schedule()
     while !waiting.isEmpty {
-      guard let next = [due.nextTime, model.nextWake].compactMap({ $0 }).min() else {
+      let wake = model.nextWake
+      guard let next = earlier(due.nextTime, wake) else {
         preconditionFailure("the model has requests and no next event")
       }
       now = next
-      if let wake = model.nextWake, wake <= now { model.advance(to: now, into: &finished) }
-      schedule()
+      if let wake, wake <= now {
+        model.advance(to: now, into: &finished)
+        schedule()
+      }
       while let (key, done) = due.popDue(at: now) {
-        guard let entry = waiting.removeValue(forKey: done) else {
+        guard let entry = waiting.remove(done) else {
           preconditionFailure("request \(done) completes twice")
         }
         each(entry.request, entry.submitted, key.time)
@@ -81,5 +85,41 @@ package struct ClosedLoop {
       }
       schedule()
     }
+  }
+}
+
+/// Requests by their sequence numbers, which are nearly consecutive: a table that doubles while two of them
+/// meet in one place. A dictionary's hashes would take longer than some models.
+private struct RequestsUnderWay {
+  private var slots: [(request: ModelRequest, submitted: SimulationTime)?]
+  private var count = 0
+
+  init(depth: Int) {
+    var size = 64
+    while size < 2 * depth { size *= 2 }
+    slots = Array(repeating: nil, count: size)
+  }
+
+  var isEmpty: Bool { count == 0 }
+
+  private func place(_ sequence: UInt64) -> Int {
+    Int(truncatingIfNeeded: sequence & UInt64(slots.count - 1))
+  }
+
+  mutating func insert(_ request: ModelRequest, _ submitted: SimulationTime) {
+    while slots[place(request.sequence)] != nil {
+      let old = slots
+      slots = Array(repeating: nil, count: 2 * old.count)
+      for case let entry? in old { slots[place(entry.request.sequence)] = entry }
+    }
+    slots[place(request.sequence)] = (request, submitted)
+    count += 1
+  }
+
+  mutating func remove(_ sequence: UInt64) -> (request: ModelRequest, submitted: SimulationTime)? {
+    guard let entry = slots[place(sequence)], entry.request.sequence == sequence else { return nil }
+    slots[place(sequence)] = nil
+    count -= 1
+    return entry
   }
 }

@@ -1,4 +1,5 @@
 // TOML tables whose every key is accounted for.
+import DiskModel
 import Simulation
 internal import TOMLKit
 
@@ -112,7 +113,7 @@ final class ConfigurationTable {
   /// Complains of the first key that nobody asked for.
   func finish() throws(ConfigurationError) {
     for key in table.keys.sorted() where !known.contains(key) {
-      throw error("unknown key '\(key)'; known here are \(known.sorted().joined(separator: ", "))", key: key)
+      throw error(unknownKey(key, "", known: known), key: key)
     }
   }
 
@@ -126,7 +127,9 @@ final class ConfigurationTable {
   ) throws(ConfigurationError) -> Value? {
     known.append(key)
     guard let found = table[key] else { return nil }
-    guard let value = read(found) else { throw error("'\(key)' must be \(expected)", key: key) }
+    guard let value = read(found) else {
+      throw error("'\(key)' is \(brief(found)), not \(expected)", key: key)
+    }
     return value
   }
 }
@@ -139,7 +142,9 @@ struct ConfigurationLines {
   init(text: String) {
     var section = ""
     var counts: [String: Int] = [:]
-    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+    // To Swift a carriage return and its line feed are one character, which is neither of the two.
+    let all = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
+    for (index, line) in all.enumerated() {
       let content = line.drop { $0 == " " || $0 == "\t" }
       if content.first == "[" {
         let name = content.prefix { $0 != "#" }.filter { !"[] \t\r".contains($0) }

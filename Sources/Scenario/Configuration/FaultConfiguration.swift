@@ -48,8 +48,9 @@ extension Fault {
   }
 
   private mutating func readParameters(_ reader: FaultReader) throws(ConfigurationError) {
-    if let bits = try reader.number("bits", in: 1...1024) { self.bits = bits }
-    number = try reader.number("number", in: 1...1 << 20)
+    // How many there may be is `validate`'s to say.
+    if let bits = try reader.number("bits") { self.bits = bits }
+    number = try reader.number("number")
     if let space = try reader.bytes("space") { self.space = space }
     if let history = try reader.bytes("history") { self.history = history }
     if let cache = try reader.bytes("cache") { self.cache = cache }
@@ -61,7 +62,7 @@ extension Fault {
     if let extra = try reader.duration("extra") { self.extra = extra }
     if let keeps = try reader.word("keeps", Survival.self) { self.keeps = keeps }
     if let answer = try reader.word("answer", Answer.self) { self.answer = answer }
-    torn = try reader.number("torn", in: 512...4096)
+    torn = try reader.number("torn")
   }
 }
 
@@ -87,8 +88,8 @@ private struct FaultReader {
     has(key) ? try table.strings(key) : nil
   }
 
-  func number(_ key: String, in range: ClosedRange<Int>) throws(ConfigurationError) -> UInt64? {
-    has(key) ? try table.integer(key, in: range).map { UInt64($0) } : nil
+  func number(_ key: String) throws(ConfigurationError) -> UInt64? {
+    has(key) ? try table.integer(key, in: 0...Int.max).map { UInt64($0) } : nil
   }
 
   func parts(
@@ -130,7 +131,7 @@ private struct FaultReader {
   func trigger() throws(ConfigurationError) -> FaultTrigger {
     var trigger = FaultTrigger()
     trigger.at = try time("at")
-    trigger.after = try number("after", in: 0...Int.max)
+    trigger.after = try number("after")
     trigger.until = try time("until")
     trigger.duration = try duration("for")
     if has("every"),
@@ -144,7 +145,7 @@ private struct FaultReader {
     {
       trigger.probability = Probability(billionths: UInt32(billionths))
     }
-    trigger.count = try number("count", in: 0...Int.max)
+    trigger.count = try number("count")
     return trigger
   }
 }

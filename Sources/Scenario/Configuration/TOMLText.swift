@@ -1,4 +1,5 @@
 // From text to TOML, with nothing that ends the process.
+import DiskModel
 internal import TOMLKit
 
 /// Parses a whole file's text.
@@ -15,9 +16,23 @@ func parseTOML(_ text: String, file: String) throws(ConfigurationError) -> TOMLT
   }
 }
 
+/// For messages: a value, or what it is.
+func brief(_ value: any TOMLValueConvertible) -> String {
+  switch value.type {
+  case .int: value.int.map(String.init) ?? "a number"
+  case .double: value.double.map { "\($0)" } ?? "a number"
+  case .bool: value.bool.map { "\($0)" } ?? "a truth value"
+  case .string: ParameterValue.string(value.string ?? "").brief
+  case .array: "an array"
+  case .table: "a table"
+  default: "a \(value.type)"
+  }
+}
+
 /// Looks for what the parser (toml++ 3.4 in TOMLKit 0.6) asserts instead of reporting, which ends the
 /// process: a `[` that begins a table and is followed by something that begins no key, as in `[.a]`; a
 /// bracket that closes another one, as in `[ }`; and signs that are legal in strings and comments alone.
+/// And for names like `a.a.a` of so many parts that tables within tables take all of the stack.
 ///
 /// It follows strings, comments and brackets as far as a file is right; the parser stops where it is not.
 private struct TOMLGuard {
@@ -26,6 +41,9 @@ private struct TOMLGuard {
   private var line = 1
   /// What closes the brackets that are open, the innermost last.
   private var closing: [UInt8] = []
+  /// Since the last sign that ends a name or a value.
+  private var dots = 0
+  private static let dotsMax = 32
   /// The first thing that is wrong.
   private(set) var complaint: (message: String, line: Int)?
 
@@ -56,6 +74,7 @@ private struct TOMLGuard {
   /// One table's name, or one key and its value, with the end of its last line.
   private mutating func expression() {
     closing = []
+    dots = 0
     skipBlanks()
     if next == UInt8(ascii: "[") {
       for _ in 0..<2 where next == UInt8(ascii: "[") {
@@ -67,6 +86,13 @@ private struct TOMLGuard {
     }
     while let byte = next, complaint == nil {
       switch byte {
+      case UInt8(ascii: "."):
+        dots += 1
+        guard dots <= Self.dotsMax else { return complain("a name of more than \(Self.dotsMax) parts") }
+        skip()
+      case UInt8(ascii: "="), UInt8(ascii: ","):
+        dots = 0
+        skip()
       case UInt8(ascii: "#"): while let byte = next, byte != UInt8(ascii: "\n") { skip() }
       case UInt8(ascii: "\""), UInt8(ascii: "'"): string(byte)
       case UInt8(ascii: "["):

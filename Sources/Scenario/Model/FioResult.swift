@@ -144,14 +144,7 @@ private struct FioReader {
     _ object: JSONText, _ name: String, _ operation: ModelRequest.Operation, bins: [FioResult.Bin]
   ) throws(ConfigurationError) -> FioResult.Latencies? {
     let points = try percentiles(object["percentile"], name)
-    var total: UInt64 = 0
-    for bin in bins {
-      let (sum, overflow) = total.addingReportingOverflow(bin.count)
-      guard !overflow, sum <= UInt64(Int64.max) else {
-        throw error("'\(name)': the counts of 'bins' do not fit", object)
-      }
-      total = sum
-    }
+    let total = bins.reduce(0) { $0 + $1.count }
     let first = bins.first?.value ?? points.first?.latency.nanoseconds
     let last = bins.last?.value ?? points.last?.latency.nanoseconds
     guard let first, let last else {
@@ -186,6 +179,7 @@ private struct FioReader {
 
   private func bins(_ object: JSONText?, _ name: String) throws(ConfigurationError) -> [FioResult.Bin] {
     var bins: [FioResult.Bin] = []
+    var total: UInt64 = 0
     for member in object?.members ?? [] {
       guard let value = UInt64(member.name), value <= SimulationDuration.longest.nanoseconds else {
         throw error(
@@ -195,6 +189,13 @@ private struct FioReader {
         throw error(
           "'\(name)': 'bins' has \(member.value.summary) at \"\(member.name)\", not a count", member.value)
       }
+      let (sum, overflow) = total.addingReportingOverflow(count)
+      // Before any are added up: a bin may be there twice.
+      guard !overflow, sum <= UInt64(Int64.max) else {
+        throw error(
+          "'\(name)': the counts of 'bins' do not fit: \(count) more at \"\(member.name)\"", member.value)
+      }
+      total = sum
       if count > 0 { bins.append(FioResult.Bin(value: value, count: count)) }
     }
     return FioReader.sorted(bins)
@@ -205,7 +206,7 @@ private struct FioReader {
     var result: [FioResult.Bin] = []
     for bin in bins.sorted(by: { $0.value < $1.value }) {
       if result.last?.value == bin.value {
-        result[result.count - 1].count &+= bin.count
+        result[result.count - 1].count += bin.count
       } else {
         result.append(bin)
       }

@@ -78,7 +78,7 @@ package struct ModelFile {
     default: break
     }
     throw DiskModelError(
-      "'\(path)' is a \(value.type): write a whole number, true or false, "
+      "'\(path)' is \(brief(value)): write a whole number, true or false, "
         + "or a quantity in quotes like \"8.5ms\"",
       key: path)
   }

@@ -11,7 +11,8 @@ struct ModelCommand: ParsableCommand {
       A model is named as in a scenario or in --disk: a preset (ttblk model list), a preset with other \
       numbers, hdd-7200:queue_depth=4, a kind with its numbers, affine:50us or distribution:p50=1ms:p99=9ms, \
       or a file, file:mine.toml, which has what 'ttblk model show' prints: a kind and its keys, or preset = \
-      "NAME" and what is different.
+      "NAME" and what is different. A wrong name, number or file ends these commands with 64, and check, \
+      whose answer it is, with 2; ttblk --help has all exit codes.
       """,
     subcommands: [
       ModelListCommand.self, ModelShowCommand.self, ModelCheckCommand.self, ModelRunCommand.self,
@@ -30,7 +31,9 @@ struct ModelOptions: ParsableArguments {
   @Option(help: ArgumentHelp("What the model draws depends on this.", valueName: "n"))
   var seed: UInt64 = 1
 
-  func validate() throws {
+  func validate() throws { try Self.validate(diskSize) }
+
+  static func validate(_ diskSize: ByteCount) throws {
     guard diskSize.bytes >= 1 << 20, diskSize.bytes <= 1 << 50 else {
       throw ValidationError("--disk-size is 1M to 1024T")
     }

@@ -19,6 +19,10 @@ struct ModelCheckCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Length of the disk.", valueName: "bytes"))
   var diskSize: ByteCount?
 
+  func validate() throws {
+    if let diskSize { try ModelOptions.validate(diskSize) }
+  }
+
   func run() throws {
     let specification: String
     if fileExists(file) {
