@@ -111,7 +111,8 @@ package enum Limits {
   static let partsPerCall = 1024
   /// Zeros are written in pieces of this many bytes where the file system cannot make them.
   static let zeroBytesPerCall = 65536
-  /// A lock that somebody has for a moment is looked at so often, with such pauses: two seconds.
-  static let lockAttempts = 100
+  /// A lock whose holder is not to be seen is looked at so often, with such pauses: for ten seconds, in which
+  /// the kernel has done what a killed process had told it to do, on a busy disk, too.
+  static let lockAttempts = 500
   static let lockPauseMicroseconds: UInt32 = 20_000
 }

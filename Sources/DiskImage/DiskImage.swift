@@ -162,8 +162,8 @@ package enum Limits {
   package static let qcow2BackingPathBytesMax = 1023
   /// The longest path of a folder for journals: an image names it within one sector.
   static let journalFolderBytesMax = 340
-  /// A journal that somebody has for a moment is looked at so often, with such pauses: two seconds.
-  static let journalLockAttempts = 100
+  /// A journal that is locked is looked at so often, with such pauses: ten seconds, as the lock of an image.
+  static let journalLockAttempts = 500
   static let journalLockPauseMicroseconds: UInt32 = 20_000
   /// Where the host offsets of a qcow2 file end.
   static let qcow2HostOffsetMax: UInt64 = 1 << 56

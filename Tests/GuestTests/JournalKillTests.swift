@@ -26,8 +26,10 @@ import Testing
     }
     let option = "name=d,image=\(image),nbd=unix:\(folder / "s")\(keys)"
     var takenOver = 0
+    var last: Program?
     for round in 0..<kills {
       let serve = try folder.start(["serve", "--disk", option, "--journal", journals])
+      last = serve
       try serve.waitFor(output: "ready")
       let client = try NBDClient(folder / "s", name: "d")
       if round > 0 { try disk.expect(client, "round \(round)") }
@@ -35,9 +37,10 @@ import Testing
       #expect(try serve.wait() == 128 + SIGKILL)
       if serve.error.contains("took over") { takenOver += 1 }
     }
-    // Looking changes nothing, and says what is missing.
-    let info = try folder.ttblk("image", "info", image)
-    #expect(info.output.contains("a killed server had not flushed"))
+    // Looking changes nothing, and says what is missing, as soon as the kernel has let go what was killed.
+    try #require(last).waitUntil("left nothing") {
+      try folder.ttblk("image", "info", image).output.contains("a killed server had not flushed")
+    }
     let repair = try folder.ttblk("image", "repair", image)
     #expect(repair.code == 0, "\(repair.error)")
     #expect(try directoryEntries(journals).isEmpty)
