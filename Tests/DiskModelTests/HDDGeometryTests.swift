@@ -143,7 +143,7 @@ import Testing
     for size in [512, 1 << 20, 64 << 20, 1 << 30, 8_000_000_000] as [UInt64] {
       let model = try Preset.hdd("hdd-10k", size: size)
       #expect(model.geometry.sectors * 512 >= size)
-      #expect(model.placementDescription.contains("scaled to"))
+      #expect(model.placement?.contains("scaled to") == true)
       guard size > 1 << 20 else { continue }
       #expect(model.geometry.cylinders >= 100)
       // From edge to edge as on the full drive: 6,961 cylinders.
@@ -153,13 +153,13 @@ import Testing
       #expect(model.seeks[1] == 831_000)
     }
     let whole = try Preset.hdd("hdd-10k")
-    #expect(whole.placementDescription == "the whole drive")
+    #expect(whole.placement == "the whole drive")
   }
 
   @Test func anOffsetIsIntoTheFullDrive() throws {
     let model = try Preset.hdd(
       "hdd-10k", ["placement": "offset", "offset": "1GiB"], size: 1 << 30)
-    #expect(model.placementDescription == "at byte 1073741824 of the full drive's 9105018880")
+    #expect(model.placement == "at byte 1073741824 of the full drive's 9105018880")
     #expect(model.geometry.cylinders == 6962)
   }
 

@@ -108,7 +108,7 @@ import Testing
       for size in [1 << 20, 1 << 30, bytes] {
         let made = try ModelDescription(parsing: "\(name):depth=3").make(for: ModelContext(diskSize: size))
         let small = try #require(made as? HDDModel)
-        #expect(small.parameters.depth == 3 && !small.placementDescription.isEmpty)
+        #expect(small.parameters.depth == 3 && small.placement?.isEmpty == false)
       }
     }
   }

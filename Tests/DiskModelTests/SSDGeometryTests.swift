@@ -29,7 +29,7 @@ import Testing
 
   @Test func theChoiceIsTold() throws {
     func text(_ disk: UInt64, _ changes: ParameterTable = [:]) throws -> String {
-      try SSDBench.model("ssd-nvme-mlc", disk: disk, changes).placementDescription
+      try SSDBench.model("ssd-nvme-mlc", disk: disk, changes).placement ?? ""
     }
     #expect(
       try text(1 << 30)

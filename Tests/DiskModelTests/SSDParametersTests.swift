@@ -60,7 +60,7 @@ import Testing
     let text = "ssd-nvme-mlc:precondition=random1:over_provisioning=15%:read=40us:read_4k=39us"
     let model = try #require(
       try ModelDescription(parsing: text).make(for: ModelContext(diskSize: 48 << 20)) as? SSDModel)
-    #expect(model.placementDescription.hasSuffix("; 15.007 % spare"), "\(model.placementDescription)")
+    #expect(model.placement?.hasSuffix("; 15.007 % spare") == true, "\(model.placement ?? "")")
     var probe = SSDProbe(model)
     #expect(probe.latency(.read) == 21_500 + 39_000 + 4_864 + 1_152)
     #expect(throws: DiskModelError.self) { try ModelDescription(parsing: "ssd-nvme-mlc:channels=3") }
@@ -78,7 +78,7 @@ import Testing
           let latency = probe.latency(operation)
           #expect((1...10_000_000).contains(latency), "\(preset.name) \(operation) \(latency)")
         }
-        #expect(!probe.model.placementDescription.isEmpty)
+        #expect(probe.model.placement?.isEmpty == false)
       }
     }
   }

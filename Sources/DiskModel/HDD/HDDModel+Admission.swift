@@ -116,6 +116,7 @@ extension HDDModel {
     segments.trim(start, end)
   }
 
+  /// - Parameter isTransferred: whether its data goes over the bus.
   private mutating func enqueueWrite(_ request: Arrived, at now: UInt64, isTransferred: Bool) {
     forget(request, at: now)
     enqueue(request, from: request.start, at: now, isRead: false, isTransferred: isTransferred)
@@ -130,7 +131,7 @@ extension HDDModel {
     let pending = Pending(
       sequence: request.sequence, order: nextOrder, arrival: now, start: start, end: request.end,
       place: place, angle: Int32(truncatingIfNeeded: geometry.angle(of: place)), isRead: isRead,
-      isTransferred: isTransferred, overhead: overhead, loaded: overhead + transfer)
+      overhead: overhead, loaded: overhead + transfer)
     nextOrder += 1
     if window.count < parameters.depth { window.append(pending) } else { overflow.append(pending) }
   }

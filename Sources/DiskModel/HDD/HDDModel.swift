@@ -12,9 +12,8 @@ package import Simulation
 /// go beside them. Sectors lie in their place: no defects, no spares within a zone.
 package struct HDDModel: DiskModel {
   package let parameters: HDDParameters
-  /// One line: which drive this is, and where the disk lies on it.
-  package let placementDescription: String
-  package var placement: String? { placementDescription }
+  /// Which drive this is, and where the disk lies on it.
+  package let placement: String?
   package let minimumLatency: SimulationDuration
 
   let geometry: HDDGeometry
@@ -92,8 +91,6 @@ package struct HDDModel: DiskModel {
     /// Of its first sector; a time within a revolution.
     var angle: Int32
     var isRead: Bool
-    /// Whether its data goes over the bus.
-    var isTransferred: Bool
     /// From arrival, or from the decision, to the start of the seek.
     var overhead: UInt64
     /// The same, to the earliest start of writing.
@@ -103,7 +100,7 @@ package struct HDDModel: DiskModel {
   package init(_ parameters: HDDParameters, for context: ModelContext) throws(DiskModelError) {
     let layout = try HDDLayout(parameters, diskSize: context.diskSize)
     self.parameters = parameters
-    placementDescription = layout.description
+    placement = layout.description
     geometry = layout.geometry
     seeks = layout.seeks
     firstSector = layout.firstSector

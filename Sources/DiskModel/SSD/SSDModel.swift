@@ -105,9 +105,7 @@ package struct SSDModel: DiskModel {
   }
 
   /// How the drive was made to fit the disk, in one line.
-  package var placement: String? { placementDescription }
-
-  package var placementDescription: String { geometry.description(parameters) }
+  package var placement: String? { geometry.description(parameters) }
 
   package var nextWake: SimulationTime? { events.nextTime.map { SimulationTime(nanoseconds: $0) } }
 

@@ -218,21 +218,3 @@ package struct DiskConfiguration: Sendable {
     return parts
   }
 }
-
-/// Of nodes, and of their disks: UML's `umid` takes no more.
-let nodeNameLengthMax = 63
-
-/// The numbers that bound this module.
-enum Limits {
-  /// Queues of one disk.
-  static let queuesMax = 256
-  /// How many are offered to a driver, which uses as many as it has processors, unless told otherwise: a
-  /// queue that is not used costs nothing.
-  static let queuesOffered = 64
-  /// Transfers that a queue's engine gives to the kernel at once.
-  static let engineDepth = 256
-  /// How long an idle ring is looked at before its thread sleeps: what a driver needs for its next request.
-  static let kickPollingNanoseconds: UInt64 = 32_000
-  /// After so many looks in vain only each 2^n-th time is worth one.
-  static let kickPollingMissesMax = 8
-}
