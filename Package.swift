@@ -88,7 +88,7 @@ let package = Package(
     tests("TelemetryTests", ["Telemetry", "Simulation"]),
     tests("TidyTests", []),
     // Real UML kernels; images/guest/build.sh --debian builds them.
-    tests("GuestTests", ["ttblk", "DiskImage", "BlockIO", "Linux", "Simulation"]),
+    tests("GuestTests", ["ttblk", "DiskImage", "DiskModel", "BlockIO", "Linux", "Simulation"]),
     tests("TimeTravelTests", ["TimeTravel", "Linux", "CLinux", "Simulation", "TestKit"]),
   ],
   swiftLanguageModes: [.v6],

@@ -61,6 +61,9 @@ package final class Device {
   /// Length in bytes.
   package var size: UInt64 { image.size }
 
+  /// What its model counted of its own; nothing without a model.
+  package var modelCounters: [ModelCounter] { model?.counters ?? [] }
+
   /// Whether everything but reads and flushes is refused.
   package var isReadOnly: Bool { image.isReadOnly }
 

@@ -1,4 +1,5 @@
 // A disk's latency is charged in simulated time, exactly, and costs few messages.
+import Foundation
 import Testing
 
 @Suite("Latency in simulated time") struct LatencyTests {
@@ -55,6 +56,24 @@ import Testing
     #expect(separate.essence.contents == external.essence.contents)
     #expect(infinite.essence.contents == external.essence.contents)
     folder.expectNothingLeft()
+  }
+
+  @Test("what a model counts is in the report, the same however the processes are arranged")
+  func counters() throws {
+    let folder = try Folder()
+    var reports: [NSDictionary] = []
+    for arrangement in Arrangement.all {
+      let result = try folder.run(
+        [reads(100, model: "affine:latency=50us:servers=1:queue_depth=1")], as: arrangement)
+      let disk = try #require(result.disks.first)
+      let requests = try #require(disk["requests"] as? Int)
+      let counters = try #require(disk["counters"] as? [String: Int])
+      #expect(counters == ["busy_ns": requests * 50_000, "queue_waits": 0, "queue_wait_ns": 0])
+      reports.append(disk as NSDictionary)
+    }
+    for report in reports { #expect(report == reports[0]) }
+    let zero = try folder.run([reads(1, model: "zero")])
+    #expect((zero.disks.first?["counters"] as? [String: Int])?.isEmpty == true)
   }
 
   @Test("bytes cost what the model says, to the nanosecond")

@@ -85,11 +85,3 @@ extension Lane {
     unfinished.append(.replan(slot: slot))
   }
 }
-
-/// The numbers that bound this module.
-enum Limits {
-  /// Zeroes and discards proceed in steps of this many bytes.
-  static let zeroBytesPerStep: UInt64 = 256 << 20
-  /// And of this many where the host cannot make zeros, and they are written.
-  static let zeroBytesPerWrittenStep: UInt64 = 1 << 20
-}

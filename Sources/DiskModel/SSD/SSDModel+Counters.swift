@@ -2,7 +2,7 @@
 
 extension SSDModel {
   package var counters: [ModelCounter] {
-    [
+    var all = [
       ModelCounter("host_pages_written", counts.hostPages),
       ModelCounter("closed_pages", counts.closedPages),
       ModelCounter("collected_pages", counts.collectedPages),
@@ -25,5 +25,14 @@ extension SSDModel {
       ModelCounter("channels_busy_ns", channels.reduce(0) { $0 + $1.busy }),
       ModelCounter("dies_busy_ns", dies.reduce(0) { $0 + $1.busy }),
     ]
+    if let amplification { all.append(ModelCounter("write_amplification_thousandths", amplification)) }
+    return all
+  }
+
+  /// Pages that were programmed for each one that the host wrote, in thousandths; nil before it wrote any.
+  private var amplification: UInt64? {
+    guard counts.hostPages > 0 else { return nil }
+    return UInt64(
+      UInt128(counts.hostPages + counts.collectedPages) * 1000 / UInt128(counts.hostPages))
   }
 }

@@ -94,6 +94,22 @@ final class ConfigurationTable {
     try value(key, expected) { $0.type == .string ? $0.string.flatMap(parse) : nil }
   }
 
+  /// A table of whole numbers, `[key]`, in the order of their names; empty if it is not there.
+  func counts(_ key: String) throws(ConfigurationError) -> [(name: String, count: UInt64)] {
+    let found: [(name: String, count: UInt64)]? = try value(key, "a table of whole numbers") {
+      guard let table = $0.table else { return nil }
+      var result: [(name: String, count: UInt64)] = []
+      for name in table.keys.sorted() {
+        guard let value = table[name], value.type == .int,
+          let count = value.int.flatMap(UInt64.init(exactly:))
+        else { return nil }
+        result.append((name, count))
+      }
+      return result
+    }
+    return found ?? []
+  }
+
   /// An array of tables, `[[key]]`.
   func tables(_ key: String) throws(ConfigurationError) -> [ConfigurationTable] {
     let path = section.isEmpty ? key : "\(section).\(key)"

@@ -1,5 +1,6 @@
 // What one disk did, as it is reported.
 import BlockDevice
+package import DiskModel
 import Simulation
 import Telemetry
 
@@ -20,6 +21,10 @@ package struct DiskReport: Equatable, Sendable {
   package var latencyP50: UInt64 = 0
   package var latencyP99: UInt64 = 0
   package var latencyMax: UInt64 = 0
+  /// What its model counted of its own, in the order of their names: files keep no other.
+  package var counters: [ModelCounter] = [] {
+    didSet { counters.sort { $0.name < $1.name } }
+  }
 
   init(name: String, model: String) {
     self.name = name

@@ -1,4 +1,5 @@
 // What `ttblk serve` and `ttblk controller` leave for whoever started them.
+import DiskModel
 package import Linux
 import Simulation
 import Telemetry
@@ -37,6 +38,7 @@ package struct ServeReport: Equatable, Sendable {
       for field in DiskReport.fields {
         disk[keyPath: field.path] = UInt64(try entry.integer(field.name, in: 0...Int.max) ?? 0)
       }
+      disk.counters = try entry.counts("counters").map { ModelCounter($0.name, $0.count) }
       try entry.finish()
       disks.append(disk)
     }
@@ -49,6 +51,9 @@ package struct ServeReport: Equatable, Sendable {
     for disk in disks {
       text += "\n[[disk]]\nname = \"\(disk.name)\"\nmodel = \(tomlString(disk.model))\n"
       for field in DiskReport.fields { text += "\(field.name) = \(disk[keyPath: field.path])\n" }
+      guard !disk.counters.isEmpty else { continue }
+      text += "\n[disk.counters]\n"
+      for counter in disk.counters { text += "\(counter.name) = \(counter.value)\n" }
     }
     try writeFile(path, text)
   }

@@ -1,6 +1,7 @@
 // What a run showed.
 import BlockIO
 import DiskImage
+import DiskModel
 import Glibc
 package import Simulation
 package import Telemetry
@@ -115,6 +116,8 @@ package struct RunReport {
             .init("name", .string(disk.name)), .init("model", .string(disk.model)),
           ]
           members += DiskReport.fields.map { .init(camelCase($0.name), .unsigned(disk[keyPath: $0.path])) }
+          members.append(
+            .init("counters", .object(disk.counters.map { .init($0.name, .unsigned($0.value)) })))
           if index < contents.count { members.append(.init("contents", .string(contents[index]))) }
           return .object(members)
         }),
@@ -169,15 +172,4 @@ package struct RunReport {
     default: "\(count >> 20) MiB"
     }
   }
-}
-
-/// A number with so many decimals, without a locale.
-package func fixed(_ value: Double, _ decimals: Int) -> String {
-  var scale = 1.0
-  for _ in 0..<decimals { scale *= 10 }
-  let scaled = UInt64((value.magnitude * scale).rounded())
-  let sign = value < 0 && scaled != 0 ? "-" : ""
-  guard decimals > 0 else { return "\(sign)\(scaled)" }
-  let digits = String(scaled % UInt64(scale))
-  return "\(sign)\(scaled / UInt64(scale))." + String(repeating: "0", count: decimals - digits.count) + digits
 }

@@ -119,6 +119,7 @@ package final class DiskServer: DiskService {
       var report = DiskReport(
         name: $0.device.name, model: $0.configuration.model, $0.device.statistics)
       report.faults = $0.device.faultCount
+      report.counters = $0.device.modelCounters
       return report
     }
   }

@@ -14,7 +14,7 @@ struct RunCommand: ParsableCommand {
       Makes the overlays, starts the controller, the disks and the nodes, waits for the nodes to end, and \
       prints per disk what was asked of it and how long it took in simulated time, the digest of all \
       completions, and a hash of what each disk holds. Equal scenarios give equal digests and hashes, in \
-      every run.
+      every run. The JSON also has what each disk's model counted: seeks, collected pages, throttled time.
       The output folder receives overlays, consoles, the clients' log, and report.json; what an earlier run \
       left there is removed first. With faults also faults.jsonl, a line for each thing that went wrong.
       """)

@@ -57,7 +57,10 @@ struct ServeCommand: ParsableCommand {
       valueName: "folder"))
   var journal: String?
 
-  @Option(help: ArgumentHelp("Write what was done to this file at the end, as TOML.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Write what was done to this file at the end, as TOML; what models counted is in [disk.counters].",
+      valueName: "file"))
   var report: String?
 
   @Option(
