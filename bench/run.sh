@@ -1,5 +1,5 @@
 #!/bin/bash
-# Prints the figures of RESULTS.md: bench/run.sh [time-travel|start|idle|image|block|model]; all of them without an argument.
+# Prints the figures of RESULTS.md: bench/run.sh [time-travel|start|idle|image|block|model|faults]; all of them without an argument.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 
 set_up() {
   "$top/images/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev pkg-config python3 \
-    uml-utilities qemu-utils qemu-system-common fio gnuplot-nox
+    uml-utilities qemu-utils qemu-system-common fio gnuplot-nox valgrind
   TTBLK_GUEST=$("$top/images/guest/build.sh")
   export TTBLK_GUEST
   swift build --package-path "$top" -c release --product ttblk --static-swift-stdlib >"$work/build.log" 2>&1 ||
@@ -87,8 +87,40 @@ for preset in json.load(open(presets)):
 PY
 }
 
+# Instructions of the server in user mode for a request, by valgrind: the slope between 1,000 and 3,000 requests.
+faults() {
+  local operation count file
+  strip -o "$work/ttblk" "$ttblk" # valgrind does not read all of its debug information
+  : >"$work/none.toml"
+  printf '[[fault]]\nkind = "io-error"\nafter = 1000000000\n' >"$work/never.toml"
+  for operation in read write; do
+    for file in none never; do
+      for count in 1000 3000; do count_instructions "$operation" "$count" "$work/$file.toml"; done |
+        awk -v row="$operation, faults: $file" \
+          'NR == 1 { first = $1 } END { printf "%s: %d instructions a request\n", row, ($1 - first) / 2000 }'
+    done
+  done
+}
+
+# count_instructions OPERATION REQUESTS FAULTS: of a server of a UML guest that does so many requests.
+count_instructions() {
+  local folder server
+  folder=$(mktemp -d "$work/faults-XXXXXX")
+  truncate -s 64M "$folder/image"
+  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$work/ttblk" serve --time-travel inf-cpu --disk \
+    "name=d,image=$folder/image,format=raw,socket=$folder/s$([[ ! -s $3 ]] || echo ",faults=$3")" >"$folder/log" 2>&1 &
+  server=$!
+  until grep -qs ready "$folder/log"; do sleep 0.1; done
+  setarch -R "$TTBLK_GUEST/linux" mem=64M initrd="$TTBLK_GUEST/initramfs.cpio.gz" root=/dev/ram0 rdinit=/init con=null \
+    con0=null,fd:1 ssl=null ubd0r=/dev/null umid=faults uml_dir="$folder/" quiet time-travel=inf-cpu \
+    virtio_uml.device="$folder/s:2" ttblk.run="io:/dev/vda,--requests,$2,--op,$1" </dev/null >"$folder/console"
+  kill "$server"
+  wait "$server" || true
+  sed -n 's/.*Collected : //p' "$folder/log"
+}
+
 set_up
 machine
-for figure in "${@:-time_travel start idle image block model}"; do
+for figure in "${@:-time_travel start idle image block model faults}"; do
   for name in ${figure//-/_}; do "$name"; done
 done

@@ -50,11 +50,70 @@ seed_nbd() {
   } >"$folder/whole"
 }
 seed_nbd
-for target in ${FUZZ_TARGETS:-fuzz-messages fuzz-chains fuzz-qcow2 fuzz-cow fuzz-nbd}; do
+# A model of each kind, with what its keys may hold. TTBLK names the program, which shows its presets, too.
+seed_model() {
+  folder=.build-fuzz/corpus/fuzz-model
+  mkdir -p "$folder"
+  ttblk=${TTBLK:-../../.build/debug/ttblk}
+  if [ -x "$ttblk" ]; then
+    for preset in hdd-7200 hdd-10k ssd-nvme-mlc ssd-sata-consumer optane gp2 gp3-noisy; do
+      "$ttblk" model show "$preset" >"$folder/$preset"
+    done
+  fi
+  printf 'preset = "gp3"\niops = 4000\nqueue_depth = 16\n\n[read]\np99 = "7ms"\n' >"$folder/preset"
+  printf 'kind = "affine"   # comment\nlatency = "50us"\nservers = 3\nread = "1us"\nbandwidth = "1GB/s"\n' \
+    >"$folder/affine"
+  printf 'kind = "distribution"\nread = { table = ["0%% 1us", "50%% 2us", "100%% 9ms"] }\nminimum = "1us"\n%s' \
+    'mean = "2us"' >"$folder/distribution"
+  printf '\357\273\277"a b" = \047\047\047x\n\047\047\047\n[[z]]\nc = [1, 0x1F, 1_0, 0o7, 0b1]\r\nd.e = 07:32:00\n%s' \
+    '[ t . "u" ]\nf = -inf\ng = [{ h = """\u00e9\\""" }, 1e3, true]' >"$folder/syntax"
+}
+seed_model
+# What fio writes, of both kinds, where it is installed.
+seed_fio() {
+  command -v fio >/dev/null || return 0
+  folder=.build-fuzz/corpus/fuzz-fio
+  mkdir -p "$folder"
+  for format in json json+; do
+    fio --output-format=$format --output="$folder/$format" --name=j --ioengine=null --rw=randrw --bs=4k \
+      --size=64k --iodepth=2 --percentile_list=50:99 --lat_percentiles=1 --slat_percentiles=0
+  done
+}
+seed_fio
+# The decisions of each kind of fault, as a run logs them.
+seed_faults() {
+  folder=.build-fuzz/corpus/fuzz-faults
+  mkdir -p "$folder"
+  decision() {
+    printf '{"time":%d,"disk":"d",%s"fault":"%s","kind":"%s"%s}\n' "$1" "${2:+\"request\":$2,}" "$3" "$3" "$4"
+  }
+  write=',"operation":"write","offset":2048,"length":1024'
+  {
+    decision 1000 1 io-error "$write"
+    decision 1000 1 misdirected-write "$write,\"to\":[4096]"
+    decision 6000 6 lost-write "$write"
+    decision 11000 11 corrupt-write "$write,\"flips\":[3,4095]"
+    decision 0 0 bit-rot ',"operation":"read","offset":0,"length":512,"flips":[7]'
+    decision 5000 5 stale-read ',"operation":"read","offset":10240,"length":512'
+    decision 10000 10 latent-errors ',"operation":"read","offset":20480,"length":512,"sectors":[40]'
+    decision 2000 2 lying-flush ',"operation":"flush","offset":0,"length":0'
+    decision 4000 4 no-space "$write"
+    decision 8000 8 slow "$write,\"slow\":[2500,1000]"
+    decision 9000 9 stall ',"until":[12000]'
+    decision 13000 13 hang "$write"
+  } >"$folder/many"
+  {
+    decision 16000 '' power-cut ',"volatile":[4],"kept":[1,0,512,6,0,1024]'
+    decision 20000 20 removal ',"operation":"read","offset":0,"length":512'
+  } >"$folder/events"
+}
+seed_faults
+for target in ${FUZZ_TARGETS:-fuzz-messages fuzz-chains fuzz-qcow2 fuzz-cow fuzz-nbd fuzz-model fuzz-fio \
+  fuzz-faults}; do
   mkdir -p .build-fuzz/corpus/$target .build-fuzz/crashes
   echo "$target for $seconds s"
   length=2048
-  case $target in fuzz-qcow2 | fuzz-cow) length=16384 ;; esac
+  case $target in fuzz-qcow2 | fuzz-cow | fuzz-fio) length=16384 ;; esac
   .build-fuzz/release/$target -max_total_time="$seconds" -max_len=$length -timeout=10 -rss_limit_mb=2048 \
     -verbosity=0 -print_final_stats=1 -artifact_prefix=.build-fuzz/crashes/$target- .build-fuzz/corpus/$target
 done

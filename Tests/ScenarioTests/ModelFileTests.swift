@@ -93,6 +93,8 @@ import Testing
       ("kind = \"affine\"\nlist = [\n[1],\n['x]'], # [\n{ a = \"[\" }]\n[[ é ]]\n", 6, "name is missing"),
       ("kind = \"affine\"\nlist = [ }\n", 2, "closes nothing"),
       ("kind = \"affine\"\nlist = [\u{2028}]\n", 2, "belongs in quotes"),
+      ("kind = \"affine\"\nlatency = 2026-01-01T):\n", 2, "a date"),
+      ("kind = \"affine\"\nlatency = 2026-01-01T.\"x:\n", 2, "a date"),
       ("text = \"\"\"\n[.x\n\\\"\"\"\"\"\n[\n", 4, "name is missing"),
       // Tables within tables, which whoever takes them apart has no stack for.
       ("kind = \"affine\"\n" + String(repeating: "a.", count: 100_000) + "a = 1\n", 2, "more than 32 parts"),

@@ -31,8 +31,10 @@ func brief(_ value: any TOMLValueConvertible) -> String {
 
 /// Looks for what the parser (toml++ 3.4 in TOMLKit 0.6) asserts instead of reporting, which ends the
 /// process: a `[` that begins a table and is followed by something that begins no key, as in `[.a]`; a
-/// bracket that closes another one, as in `[ }`; and signs that are legal in strings and comments alone.
-/// And for names like `a.a.a` of so many parts that tables within tables take all of the stack.
+/// bracket that closes another one, as in `[ }`; a date whose time begins with no digit, as in
+/// `2026-01-01T):`, and so any date, for nothing here is one; and signs that are legal in strings and
+/// comments alone. And for names like `a.a.a` of so many parts that tables within tables take all of the
+/// stack.
 ///
 /// It follows strings, comments and brackets as far as a file is right; the parser stops where it is not.
 private struct TOMLGuard {
@@ -109,10 +111,19 @@ private struct TOMLGuard {
       case UInt8(ascii: "\n"):
         skip()
         if closing.isEmpty { return }
+      case UInt8(ascii: "0")...UInt8(ascii: "9") where beginsDate: complain("a date: nothing here is one")
       case UInt8(ascii: "\t"), UInt8(ascii: "\r"), 32..<127: skip()
       default: complain("a sign that belongs in quotes")
       }
     }
+  }
+
+  /// Four digits and a minus that are not within a word.
+  private var beginsDate: Bool {
+    guard position + 4 < bytes.count, bytes[position + 4] == UInt8(ascii: "-"),
+      bytes[position..<position + 4].allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+    else { return false }
+    return position == 0 || !Self.beginsName(bytes[position - 1]) || bytes[position - 1] == UInt8(ascii: "]")
   }
 
   private mutating func string(_ quote: UInt8) {
