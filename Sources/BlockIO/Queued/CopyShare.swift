@@ -1,12 +1,12 @@
 // Who copies large transfers through the page cache.
 
-/// Divides the copying of large transfers between the owner of a ring and the ring's workers, and a run's from
-/// the next one's.
+/// Divides the copying of large transfers between the owner of a ring and the ring's workers, and between one
+/// run and the next.
 ///
-/// What is in the page cache is copied by the processor that enters the ring, one transfer after the other. So
-/// workers take some large reads, as long as the owner has others to copy meanwhile: a third more a second,
-/// for a quarter more processor time each (128 KiB, depth 8, two processors; measured). They take no writes,
-/// which the file's lock keeps one at a time: with workers those cost twice as much, and gain nothing.
+/// What is in the page cache is copied by the processor that enters the ring, one transfer after the other.
+/// So workers take some large reads, as long as the owner has others to copy meanwhile: a third more a
+/// second, for a quarter more processor time each (128 KiB, depth 8, two processors; measured). They take no
+/// writes, which the file's lock keeps one at a time: those cost twice as much then, and gain nothing.
 ///
 /// And a run leaves some for the next one: the owner gives out the first answers, and its peer asks for more
 /// while the rest is copied, where they would take turns otherwise (a tenth more a second).
@@ -44,7 +44,7 @@ struct CopyShare {
 extension Limits {
   /// This takes longer to copy than to hand over.
   static let largeCopyBytes: UInt64 = 64 << 10
-  /// The most transfers that workers have; one or two processors' worth, so that those of a guest stay its own.
+  /// The most transfers that workers have at a time; a guest wants processors, too.
   static let handedOverMax = 3
   /// So many copies at least go out together: to tell the peer takes 3 µs.
   static let ownCopiesMin = 4

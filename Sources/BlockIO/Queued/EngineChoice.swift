@@ -22,13 +22,13 @@ func makeQueuedEngine(
 
 /// Which engine `engine=auto` stands for, and why; measured with 4 KiB requests, 32 at a time, in CPU time.
 ///
-/// - In memory: a system call takes 0.8 µs, a ring 2.1 µs with half the throughput, threads 1.9 µs. So io_uring
-///   makes system calls there, too, and has the ring's workers for large reads.
+/// - In memory: a system call takes 0.8 µs, a ring 2.1 µs with half the throughput, threads 1.9 µs. So the
+///   io_uring engine makes system calls there, and has the ring's workers for large reads.
 /// - O_DIRECT: io_uring 3.7 µs, libaio 3.6 µs, threads 9 µs; io_uring also synchronises and zeroes without
 ///   waiting, and waits for descriptors in the same system call.
 /// - Through the page cache: reads of what is there 0.9 µs with io_uring, 0.8 µs by a system call, 1.7 µs
-///   with threads. But the system call waits for what is not there, and everything behind it with it. Writes cost
-///   the same, since the engine makes them by system calls as long as those do not wait.
+///   with threads. But the system call waits for what is not there, and everything behind it with it. Writes
+///   cost the same, since the engine makes them by system calls as long as those do not wait.
 package func chooseEngine(for file: ImageFile) -> (kind: EngineKind, why: String) {
   let isDirect = file.direct != nil
   do throws(BlockIOError) {
