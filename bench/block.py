@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Times ttblk serve beside qemu-storage-daemon: block.py TTBLK [--disk DIR] [--memory DIR] [--gibibytes N]
-[--rounds N] [--milliseconds N] [--out DIR] [TABLE]...
+[--rounds N] [--milliseconds N] [--out DIR] [--medium TEXT]... [--load TEXT]... [TABLE]...
 
 Tables: raw, cow, touch, fio, queues, idle. One front-end (ttblk bench block) loads one back-end at a time; in each
 row ours and each engine of the peer's take turns, every time in a new process on a file of the same contents, and the
 medians are compared: ours against the best of the peer's engines. Processor time is that of the back-end's process.
+With --medium and --load, only rows of raw and cow in whose name such a text is ("cached", "128 KiB").
 Writes what it measured to DIR/block.csv, and a plot beside it where there is gnuplot.
 """
 import argparse, csv, json, os, shutil, signal, statistics, subprocess, sys, time
@@ -17,6 +18,8 @@ parser.add_argument("--gibibytes", type=int, default=1)
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--milliseconds", type=int, default=1000)
 parser.add_argument("--out", default="bench/out")
+parser.add_argument("--medium", action="append")
+parser.add_argument("--load", action="append")
 parser.add_argument("tables", nargs="*")
 options = parser.parse_intermixed_args()
 size = options.gibibytes << 30
@@ -160,9 +163,13 @@ def fill(command, socket):
                         "8", "--touch-once", str(size // 131072 // 2)], check=True, capture_output=True)
 
 
+def chosen(names, texts):
+    return [name for name in names if any(text in str(name) for text in texts or [""])]
+
+
 def rows(table):
     ratios = []
-    for medium in media:
+    for medium in chosen(media, options.medium):
         folder = folder_of(medium)
         base, direct = make_base(folder), medium == "ext4 O_DIRECT"
         if table == "raw":
@@ -175,7 +182,7 @@ def rows(table):
             fill(ours(images["ttblk"], "uml-cow", direct, folder + "/s"), folder + "/s")
             fill(peers(images["peer"], "qcow2", direct, "threads", folder + "/s"), folder + "/s")
         heading(f"{'Raw' if table == 'raw' else 'Half-filled overlay (UML COW; qcow2)'}, {medium}")
-        for name, pattern, block, depth in loads:
+        for name, pattern, block, depth in chosen(loads, options.load):
             contestants = [("ttblk", lambda: (ours(images["ttblk"], formats["ttblk"], direct, folder + "/s"),
                                               folder + "/s"))]
             for engine in engines(medium):

@@ -20,6 +20,8 @@ package final class ImageFile {
   package let isReadOnly: Bool
   /// Whether it is a block device; otherwise it is a regular file.
   package let isBlockDevice: Bool
+  /// Whether it is a file in memory (tmpfs, ramfs, hugetlbfs).
+  package let isInMemory: Bool
   /// Length in bytes when it was opened; writes past it do not change this number.
   package let size: UInt64
   /// Whether it holds a lock that other processes (UML among them) see.
@@ -41,6 +43,8 @@ package final class ImageFile {
     self.isReadOnly = isReadOnly
     identity = status.identity
     isBlockDevice = status.isBlockDevice
+    // A device's node may be in memory; what it names is not.
+    isInMemory = !status.isBlockDevice && CLinux_is_in_memory(self.descriptor.rawValue)
     size = status.size
   }
 

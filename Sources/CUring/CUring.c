@@ -87,6 +87,11 @@ void CUring_write(CUring *ring, int descriptor, const void *list, unsigned count
   io_uring_sqe_set_data64(entry, data);
 }
 
+void CUring_hand_over(CUring *ring) {
+  const struct io_uring_sq *requests = &ring->ring.sq;
+  requests->sqes[(requests->sqe_tail - 1) & *requests->kring_mask].flags |= IOSQE_ASYNC;
+}
+
 void CUring_synchronize(CUring *ring, int descriptor, uint64_t data) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   io_uring_prep_fsync(entry, descriptor, IORING_FSYNC_DATASYNC);

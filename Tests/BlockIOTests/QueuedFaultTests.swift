@@ -149,7 +149,9 @@ import Testing
     try file.useDirect()
     #expect(chooseEngine(for: file).kind != .synchronous && !chooseEngine(for: file).why.isEmpty)
     let memory = TemporaryFile([1], folder: "/dev/shm")
-    #expect(chooseEngine(for: try FileRegistry().open(memory.path, writable: true)).kind == .synchronous)
+    let inMemory = try FileRegistry().open(memory.path, writable: true)
+    #expect(inMemory.isInMemory && !file.isInMemory)
+    #expect([.uring, .synchronous].contains(chooseEngine(for: inMemory).kind))
     #expect(EngineKind.allCases.map(\.rawValue) == ["io_uring", "libaio", "threads", "synchronous"])
   }
 

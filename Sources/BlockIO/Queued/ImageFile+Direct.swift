@@ -80,9 +80,6 @@ extension ImageFile {
   package var refusesToUnmap: Bool { refusals.unmap.load(ordering: .relaxed) }
   /// Whether the file system was found unable to make zeros that keep their space: `zero` writes them.
   package var refusesToZero: Bool { refusals.zero.load(ordering: .relaxed) }
-
-  /// Whether the file is in memory (tmpfs, ramfs, hugetlbfs).
-  package var isInMemory: Bool { CLinux_is_in_memory(descriptor.rawValue) }
 }
 
 /// What a file system was found to refuse.

@@ -63,6 +63,8 @@ struct Operation {
   var ticket: RangeLocks.Ticket?
   /// What comes after it in a list; free for the engine's use while the kernel, or a thread, has it.
   var next: UnsafeMutablePointer<Operation>?
+  /// A worker of the ring has the step.
+  var isHandedOver = false
   var step: Step
   /// What a thread that carried out the step found.
   var result = 0
@@ -163,11 +165,14 @@ struct Operation {
     }
   }
 
-  /// Whether the step reaches a regular file through the page cache.
+  /// Whether the step reaches a regular file through the page cache, where all of a file in memory is.
   var goesThroughCache: Bool {
     guard let file else { return false }
-    return !file.isBlockDevice && step.descriptor == file.descriptor.rawValue
+    return file.isInMemory || (!file.isBlockDevice && step.descriptor == file.descriptor.rawValue)
   }
+
+  /// How many bytes of the request are still to be moved.
+  var bytesLeft: UInt64 { limit - position }
 
   /// How many bytes of the request lie in the window.
   var countInWindow: Int { Int(min(limit, windowStart + UInt64(windowCount)) - position) }

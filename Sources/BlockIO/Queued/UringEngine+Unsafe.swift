@@ -7,8 +7,9 @@ import Linux
 ///
 /// Only its owner enters the ring, so that the kernel posts completions when it is entered and interrupts
 /// nobody (`SINGLE_ISSUER`, `DEFER_TASKRUN`); older kernels do without. Writes into the page cache are system
-/// calls of their own, mostly (`Patience`). No more operations are in the ring
-/// than half of what its completion queue holds; the others wait in the table.
+/// calls of their own, mostly (`Patience`), and so is what reaches a file in memory. Kernel threads take part
+/// in the copying of large reads (`CopyShare`). No more operations are in the ring than half of what its
+/// completion queue holds; the others wait in the table.
 ///
 /// SAFETY: a request carries the address of its operation, which stays until its completion is reaped.
 final class UringEngine: QueuedEngine {
@@ -21,6 +22,7 @@ final class UringEngine: QueuedEngine {
   private var isEnabled = false
   private var watchesWakeUp = false
   private var patience = Patience()
+  private var copies = CopyShare()
 
   init(depth: Int, mischief: Mischief? = nil) throws(LinuxError) {
     var created: OpaquePointer?
@@ -75,6 +77,7 @@ final class UringEngine: QueuedEngine {
     var toArm = watches.unarmedCount
     var wait = wait
     while true {
+      copies.begin(underWay: table.underWay)
       fill(&toArm, into: &events)
       let patience =
         events.count > before || canFill || toArm > 0 || isIdle ? CInt(CURING_NO) : wait.milliseconds
@@ -88,6 +91,7 @@ final class UringEngine: QueuedEngine {
       case ETIME, EINTR: return
       default: throw LinuxError("io_uring_enter", "", code: code)
       }
+      if copies.isEnough, events.count > before { return }
       // A step that follows on another is submitted before the owner is busy with the events.
       if toArm > 0 || (canFill && events.count - before < inRingMax) { continue }
       if wait == .no || events.count > before || isIdle { return }
@@ -107,29 +111,46 @@ final class UringEngine: QueuedEngine {
     let eventsMax = events.count + inRingMax
     var forDevice = 0
     while CUring_space(ring) > 0, inRing < inRingMax, events.count < eventsMax,
-      forDevice < Limits.requestsPerSubmission,
+      forDevice < Limits.requestsPerSubmission, !copies.isEnough,
       let operation = table.next(into: &events)
     {
       let data = UInt64(UInt(bitPattern: operation))
       let step = operation.pointee.step
+      let isCached = operation.pointee.goesThroughCache
+      let isHandedOver =
+        isCached
+        && copies.handsOver(step.kind, bytes: operation.pointee.bytesLeft, othersWait: table.hasReady)
+      operation.pointee.isHandedOver = isHandedOver
+      if !isHandedOver, let result = result(ofOneAtOnce: operation) {
+        table.complete(operation, result: result, into: &events)
+        continue
+      }
       switch step.kind {
       case .read:
         CUring_read(ring, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
-      case .write:
-        if operation.pointee.goesThroughCache, patience.allows() {
-          let result = step.execute()
-          patience.wrote()
-          table.complete(operation, result: result, into: &events)
-          continue
+        if isHandedOver {
+          CUring_hand_over(ring)
+          // What the owner copies from memory it copies before it enters the ring.
+          if operation.pointee.file?.isInMemory == true { CUring_flush(ring) }
         }
+      case .write:
         CUring_write(ring, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
       case .synchronize: CUring_synchronize(ring, step.descriptor, data)
       case .unmap: CUring_zero(ring, step.descriptor, step.offset, step.count, true, data)
       case .zero: CUring_zero(ring, step.descriptor, step.offset, step.count, false, data)
       }
       inRing += 1
-      if !operation.pointee.goesThroughCache { forDevice += 1 }
+      if !isCached { forDevice += 1 }
     }
+  }
+
+  /// Carries the step out by a system call, if that is better than to have it in the ring.
+  private func result(ofOneAtOnce operation: UnsafeMutablePointer<Operation>) -> Int? {
+    if operation.pointee.file?.isInMemory == true { return operation.pointee.step.execute() }
+    guard operation.pointee.step.kind == .write, operation.pointee.goesThroughCache, patience.allows()
+    else { return nil }
+    defer { patience.wrote() }
+    return operation.pointee.step.execute()
   }
 
   private func reap(into events: inout [IOEvent]) -> Int {
@@ -145,6 +166,7 @@ final class UringEngine: QueuedEngine {
           let operation = UnsafeMutablePointer<Operation>(bitPattern: UInt(data))
         {
           inRing -= 1
+          if operation.pointee.isHandedOver { copies.workerIsDone() }
           table.complete(operation, result: result, into: &events)
         }
       }

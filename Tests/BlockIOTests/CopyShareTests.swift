@@ -1,0 +1,87 @@
+// Large transfers through the page cache.
+import Foundation
+import Simulation
+import Testing
+
+@testable import BlockIO
+
+@Suite("Large transfers through the page cache") struct CopyShareTests {
+  private let large = Limits.largeCopyBytes
+
+  @Test("workers take large reads while there are others to copy, and only so many")
+  func workers() {
+    var share = CopyShare()
+    func offer(_ kind: Step.Kind, _ bytes: UInt64, othersWait: Bool = true) -> Bool {
+      share.handsOver(kind, bytes: bytes, othersWait: othersWait)
+    }
+    share.begin(underWay: 8)
+    let refused = [
+      "the only one": offer(.read, large, othersWait: false), "a small one": offer(.read, large - 1),
+      "a write": offer(.write, large),
+    ]
+    #expect(refused.allSatisfy { !$0.value }, "\(refused)")
+    let taken = (0..<Limits.handedOverMax + 1).map { _ in offer(.read, large) }
+    #expect(taken == [true, true, true, false])
+    #expect(share.isEnough, "the owner copied three")
+    share.workerIsDone()
+    let isTakenAgain = offer(.read, large)
+    #expect(isTakenAgain)
+  }
+
+  @Test("a run copies half of what is under way, and four at least; small ones do not count")
+  func halves() {
+    for (underWay, enough) in [(1, 4), (8, 4), (32, 16)] {
+      var share = CopyShare()
+      share.begin(underWay: underWay)
+      for _ in 0..<100 { _ = share.handsOver(.write, bytes: 4096, othersWait: true) }
+      for _ in 0..<enough {
+        #expect(!share.isEnough)
+        _ = share.handsOver(.write, bytes: large, othersWait: true)
+      }
+      #expect(share.isEnough)
+      share.begin(underWay: underWay)
+      #expect(!share.isEnough)
+    }
+  }
+
+  /// Whether the process has threads of the kernel that work for its rings.
+  private var hasWorkers: Bool {
+    let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/task")) ?? []
+    return tasks.contains {
+      let name = FileManager.default.contents(atPath: "/proc/self/task/\($0)/comm") ?? Data()
+      return name.starts(with: Data("iou-wrk-".utf8))
+    }
+  }
+
+  @Test(
+    "a ring has workers for large reads, and all bytes are right",
+    arguments: [Access.folder, "/dev/shm"], [nil, 9] as [UInt64?])
+  func ring(folder: String, mischief: UInt64?) throws {
+    let block = 128 << 10
+    // Blocks that differ, made and compared without a look at each byte: there are sanitizers.
+    func pattern(_ number: Int) -> Memory { Memory(count: block, misalignment: 1, fill: UInt8(number)) }
+    func isEqual(_ one: Memory, _ other: Memory) -> Bool { memcmp(one.base, other.base, block) == 0 }
+    let temporary = TemporaryFile([], folder: folder)
+    let file = try FileRegistry().open(temporary.path, writable: true)
+    let rig = try EngineRig(.uring, depth: 32, mischief: mischief)
+    func read(_ numbers: Range<Int>) throws {
+      let memories = numbers.map { _ in Memory(count: block, misalignment: 1) }
+      for (number, memory) in zip(numbers, memories) {
+        rig.start(.read, file, at: UInt64(number * block), memory, parts: [1000, .max])
+      }
+      #expect(try rig.drain().map(\.code) == numbers.map { _ in 0 })
+      for (number, memory) in zip(numbers, memories) {
+        #expect(memory.isIntact && isEqual(memory, pattern(number)))
+      }
+    }
+    let sources = (0..<32).map(pattern)
+    for (number, memory) in sources.enumerated() {
+      rig.start(.write, file, at: UInt64(number * block), memory)
+    }
+    #expect(try rig.drain().map(\.code) == [CInt](repeating: 0, count: 32))
+    #expect(try file.status().size == 32 * block)
+    for number in 0..<4 { try read(number..<number + 1) }
+    try read(0..<32)
+    #expect(hasWorkers)
+  }
+}
