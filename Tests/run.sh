@@ -1,5 +1,5 @@
 #!/bin/bash
-# Everything: packages, guest, build, tests, lint, shell scripts, man page, fuzzers, address sanitizer.
+# Everything: packages, guest, build, tests, lint, shell scripts, man page, fuzzers, sanitizers.
 # A fresh Debian 12 with Swift is enough. Prints what each step took; fails if one of them did, and says which.
 set -uo pipefail
 set -m # each step is a process group of its own
@@ -129,9 +129,16 @@ manual() {
 fuzzers() { Tests/Fuzz/run.sh $((${TTBLK_LONG:-0} ? 60 : 5)); }
 
 # The suites that parse what others wrote. The runner itself leaks a few bytes.
-sanitizer() {
+address_sanitizer() {
   ASAN_OPTIONS=detect_leaks=0 swift test --disable-xctest --sanitize=address --scratch-path .build-asan \
     --filter '^(VhostUser|DiskImage|BlockIO|Linux|TimeTravel|NBD)Tests\.'
+}
+
+# The suites with threads that share something; not those that fork, or look at single threads for minutes.
+thread_sanitizer() {
+  swift test --disable-xctest --sanitize=thread --scratch-path .build-tsan \
+    --filter '^(Linux|VhostUser|NBD)Tests\.|LaneThreadTests|SharedDeviceTests|FileRegistryTests' \
+    --skip 'InflightCrashTests|NBDTests.ModelTests'
 }
 
 step packages packages || finish
@@ -145,5 +152,6 @@ step lint lint
 step scripts scripts
 step "man page" manual
 step fuzzers fuzzers
-step "address sanitizer" sanitizer
+step "address sanitizer" address_sanitizer
+step "thread sanitizer" thread_sanitizer
 finish

@@ -114,5 +114,7 @@ package enum Limits {
   /// A lock whose holder is not to be seen is looked at so often, with such pauses: for ten seconds, in which
   /// the kernel has done what a killed process had told it to do, on a busy disk, too.
   static let lockAttempts = 500
+  /// And so often, for two seconds, one that a child of ours has.
+  static let childLockAttempts = 100
   static let lockPauseMicroseconds: UInt32 = 20_000
 }

@@ -146,11 +146,12 @@ package final class ImageFile {
     guard !isLocked else { return }
     var holder: pid_t = 0
     var code: CInt = 0
-    for _ in 0..<Limits.lockAttempts {
+    for attempt in 0..<Limits.lockAttempts {
       code = style.take(descriptor.rawValue, exclusive: !isReadOnly, &holder)
       guard code == EAGAIN || code == EACCES else { break }
       if holder <= 0 { holder = lockHolder(of: identity) }
-      guard holder == 0 || parent(of: holder) == getpid() else { break }
+      let isChild = holder > 0 && parent(of: holder) == getpid()
+      guard holder == 0 || (isChild && attempt < Limits.childLockAttempts) else { break }
       usleep(Limits.lockPauseMicroseconds)
     }
     switch code {
