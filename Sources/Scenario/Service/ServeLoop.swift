@@ -77,7 +77,10 @@ package final class ServeLoop {
     var wasBusy = false
     while !isStopping, failure == nil {
       wasBusy = server.isBusy
+      let hadLostClient = server.hasLostClient
       try loop.runOnce()
+      // A controller that is killed takes the guests along: its end came before theirs, and is heard of now.
+      if client != nil, !hadLostClient, server.hasLostClient { try loop.runOnce(timeout: 0) }
       if hasSignal {
         hasSignal = false
         while let signal = signals.next() {
@@ -88,8 +91,8 @@ package final class ServeLoop {
       if endsWithClient, hasLostSession, !server.isBusy { isStopping = true }
     }
     if let failure {
-      // A controller that ends when its work is done goes after the guests. One that is killed takes them
-      // along, and maybe we hear of both at once: then a guest that did not stop its ring was not done.
+      // A controller that ends when its work is done goes after the guests. With one that is killed we hear
+      // of both at once: then a guest that did not stop its ring was not done.
       let isDone = !server.isBusy && !(wasBusy && server.hasLostClient)
       if case .disconnected = failure, isDone { return nil }
       return "the controller ended the simulation: \(failure)"
