@@ -39,13 +39,17 @@ struct UnitModel {
 
   /// The number that fills a unit; nil if it is torn.
   static func value(_ bytes: [UInt8], _ unit: Int) -> UInt64? {
-    bytes.withUnsafeBytes { bytes in
-      let first = bytes.loadUnaligned(fromByteOffset: unit * UnitModel.unit, as: UInt64.self)
-      for word in 1..<UnitModel.unit / 8
-      where bytes.loadUnaligned(fromByteOffset: unit * UnitModel.unit + word * 8, as: UInt64.self) != first {
-        return nil
-      }
-      return first
+    isOf(bytes, unit, [word(bytes, unit, 0)]) ? word(bytes, unit, 0) : nil
+  }
+
+  /// Whether each word of a unit is one of these numbers.
+  static func isOf(_ bytes: [UInt8], _ unit: Int, _ numbers: [UInt64]) -> Bool {
+    (0..<UnitModel.unit / 8).allSatisfy { numbers.contains(word(bytes, unit, $0)) }
+  }
+
+  private static func word(_ bytes: [UInt8], _ unit: Int, _ index: Int) -> UInt64 {
+    bytes.withUnsafeBytes {
+      $0.loadUnaligned(fromByteOffset: unit * UnitModel.unit + index * 8, as: UInt64.self)
     }
   }
 
