@@ -67,13 +67,15 @@ unsigned CUring_completion_capacity(const CUring *ring) { return ring->completio
 
 unsigned CUring_space(const CUring *ring) { return io_uring_sq_space_left(&ring->ring); }
 
-void CUring_read(CUring *ring, int descriptor, const void *list, unsigned count, uint64_t offset, uint64_t data) {
+void CUring_read(CUring *ring, int descriptor, const void *list, unsigned count, uint64_t offset, bool by_worker,
+                 uint64_t data) {
   const struct iovec *parts = list;
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (count == 1)
     io_uring_prep_read(entry, descriptor, parts->iov_base, (unsigned)parts->iov_len, offset);
   else
     io_uring_prep_readv(entry, descriptor, parts, count, offset);
+  if (by_worker) io_uring_sqe_set_flags(entry, IOSQE_ASYNC);
   io_uring_sqe_set_data64(entry, data);
 }
 
@@ -85,11 +87,6 @@ void CUring_write(CUring *ring, int descriptor, const void *list, unsigned count
   else
     io_uring_prep_writev(entry, descriptor, parts, count, offset);
   io_uring_sqe_set_data64(entry, data);
-}
-
-void CUring_hand_over(CUring *ring) {
-  const struct io_uring_sq *requests = &ring->ring.sq;
-  requests->sqes[(requests->sqe_tail - 1) & *requests->kring_mask].flags |= IOSQE_ASYNC;
 }
 
 void CUring_synchronize(CUring *ring, int descriptor, uint64_t data) {

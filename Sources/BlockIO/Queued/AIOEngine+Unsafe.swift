@@ -10,11 +10,11 @@ import Linux
 ///
 /// SAFETY: the kernel copies the list of parts at `io_submit`; a request carries the address of its
 /// operation, which stays until its completion is reaped.
-final class AIOEngine: QueuedEngine {
+final class AIOEngine: TableEngine {
   private let aio: OpaquePointer
   private let completions: UnsafeMutableBufferPointer<CAIO_completion>
   private let inKernelMax: Int
-  private var table: OperationTable
+  var table: OperationTable
   private var watches = WatchTable()
   private var inKernel = 0
   private var watchesWakeUp = false
@@ -35,9 +35,6 @@ final class AIOEngine: QueuedEngine {
   }
 
   var kind: EngineKind { .aio }
-  var underWay: Int { table.underWay }
-
-  func enqueue(_ operation: IOOperation, parts: UnsafeBufferPointer<iovec>) { table.add(operation, parts) }
 
   func watch(_ descriptor: CInt, tag: UInt64) throws(BlockIOError) {
     do throws(LinuxError) {
@@ -53,11 +50,7 @@ final class AIOEngine: QueuedEngine {
     if let (index, _) = watches.remove(descriptor) { CAIO_unpoll(aio, UInt32(index)) }
   }
 
-  func run(_ wait: Wait, into events: inout [IOEvent]) throws(BlockIOError) {
-    do throws(LinuxError) { try step(wait, into: &events) } catch { throw .engine(kind, error) }
-  }
-
-  private func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
+  func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
     let before = events.count
     if !watchesWakeUp, let wakeUp = table.wakeUp {
       try watches.add(wakeUp.descriptor, tag: 0, isInternal: true)

@@ -8,11 +8,11 @@ import Linux
 /// A run carries out as many as the engine is deep, and leaves the rest to the next, so that descriptors have
 /// their turn. While there are operations they are looked at every few runs only: a system call each time
 /// would cost as much as the operation.
-final class InlineEngine: QueuedEngine {
+final class InlineEngine: TableEngine {
   private static let wakeUpTag: UInt64 = 1
 
   private let depth: Int
-  private var table: OperationTable
+  var table: OperationTable
   private var readiness: ReadinessSet
   private var watchesWakeUp = false
   private var runsUntilLook = 0
@@ -24,9 +24,6 @@ final class InlineEngine: QueuedEngine {
   }
 
   var kind: EngineKind { .synchronous }
-  var underWay: Int { table.underWay }
-
-  func enqueue(_ operation: IOOperation, parts: UnsafeBufferPointer<iovec>) { table.add(operation, parts) }
 
   func watch(_ descriptor: CInt, tag: UInt64) throws(BlockIOError) {
     do throws(LinuxError) { try readiness.add(descriptor, tag: tag) } catch { throw .engine(kind, error) }
@@ -34,11 +31,7 @@ final class InlineEngine: QueuedEngine {
 
   func unwatch(_ descriptor: CInt) { readiness.remove(descriptor) }
 
-  func run(_ wait: Wait, into events: inout [IOEvent]) throws(BlockIOError) {
-    do throws(LinuxError) { try step(wait, into: &events) } catch { throw .engine(kind, error) }
-  }
-
-  private func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
+  func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
     let before = events.count
     carryOut(into: &events)
     if !watchesWakeUp, let wakeUp = table.wakeUp {

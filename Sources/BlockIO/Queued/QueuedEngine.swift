@@ -85,9 +85,8 @@ package enum Wait: Equatable, Sendable {
 ///
 /// Rules, for every engine:
 /// - Each operation gives one event, in any order. Operations under way at once are not ordered: whoever
-/// needs
-///   an order waits for the first's event before enqueueing the second. `synchronize` covers what had its
-///   event before it was enqueued.
+///   needs an order waits for the first's event before enqueueing the second. `synchronize` covers what had
+///   its event before it was enqueued.
 /// - There is no limit to what is enqueued: what does not fit waits inside, in order.
 /// - What is enqueued begins at `run`, not before.
 /// - Transfers that come out short, interruptions (EINTR), a kernel without room (EAGAIN), the end of a file

@@ -3,11 +3,11 @@ import Glibc
 import Linux
 
 /// Carries operations out on a few threads: works everywhere, and costs a hand-over for each operation.
-final class ThreadEngine: QueuedEngine {
+final class ThreadEngine: TableEngine {
   private static let wakeUpTag: UInt64 = 1
   private static let resultTag: UInt64 = 2
 
-  private var table: OperationTable
+  var table: OperationTable
   private var readiness: ReadinessSet
   private let pool: WorkerPool
   private var watchesWakeUp = false
@@ -23,9 +23,6 @@ final class ThreadEngine: QueuedEngine {
   deinit { pool.stop() }
 
   var kind: EngineKind { .threads }
-  var underWay: Int { table.underWay }
-
-  func enqueue(_ operation: IOOperation, parts: UnsafeBufferPointer<iovec>) { table.add(operation, parts) }
 
   func watch(_ descriptor: CInt, tag: UInt64) throws(BlockIOError) {
     do throws(LinuxError) { try readiness.add(descriptor, tag: tag) } catch { throw .engine(kind, error) }
@@ -33,11 +30,7 @@ final class ThreadEngine: QueuedEngine {
 
   func unwatch(_ descriptor: CInt) { readiness.remove(descriptor) }
 
-  func run(_ wait: Wait, into events: inout [IOEvent]) throws(BlockIOError) {
-    do throws(LinuxError) { try step(wait, into: &events) } catch { throw .engine(kind, error) }
-  }
-
-  private func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
+  func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
     let before = events.count
     submit(into: &events)
     reap(sleeping: events.count == before && wait != .no, into: &events)

@@ -12,11 +12,11 @@ import Linux
 /// completion queue holds; the others wait in the table.
 ///
 /// SAFETY: a request carries the address of its operation, which stays until its completion is reaped.
-final class UringEngine: QueuedEngine {
+final class UringEngine: TableEngine {
   private let ring: OpaquePointer
   private let completions: UnsafeMutableBufferPointer<CUring_completion>
   private let inRingMax: Int
-  private var table: OperationTable
+  var table: OperationTable
   private var watches = WatchTable()
   private var inRing = 0
   private var isEnabled = false
@@ -41,9 +41,6 @@ final class UringEngine: QueuedEngine {
   }
 
   var kind: EngineKind { .uring }
-  var underWay: Int { table.underWay }
-
-  func enqueue(_ operation: IOOperation, parts: UnsafeBufferPointer<iovec>) { table.add(operation, parts) }
 
   func watch(_ descriptor: CInt, tag: UInt64) throws(BlockIOError) {
     do throws(LinuxError) { try watches.add(descriptor, tag: tag) } catch { throw .engine(kind, error) }
@@ -58,11 +55,7 @@ final class UringEngine: QueuedEngine {
     CUring_flush(ring)
   }
 
-  func run(_ wait: Wait, into events: inout [IOEvent]) throws(BlockIOError) {
-    do throws(LinuxError) { try step(wait, into: &events) } catch { throw .engine(kind, error) }
-  }
-
-  private func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
+  func step(_ wait: Wait, into events: inout [IOEvent]) throws(LinuxError) {
     if !isEnabled {
       let code = CUring_enable(ring)
       guard code == 0 else { throw LinuxError("io_uring_register", "", code: code) }
@@ -127,12 +120,10 @@ final class UringEngine: QueuedEngine {
       }
       switch step.kind {
       case .read:
-        CUring_read(ring, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
-        if isHandedOver {
-          CUring_hand_over(ring)
-          // What the owner copies from memory it copies before it enters the ring.
-          if operation.pointee.file?.isInMemory == true { CUring_flush(ring) }
-        }
+        CUring_read(
+          ring, step.descriptor, step.parts, UInt32(step.partCount), step.offset, isHandedOver, data)
+        // What the owner copies from memory it copies before it enters the ring again.
+        if isHandedOver, operation.pointee.file?.isInMemory == true { CUring_flush(ring) }
       case .write:
         CUring_write(ring, step.descriptor, step.parts, UInt32(step.partCount), step.offset, data)
       case .synchronize: CUring_synchronize(ring, step.descriptor, data)

@@ -26,12 +26,11 @@ unsigned CUring_completion_capacity(const CUring *ring);
 unsigned CUring_space(const CUring *ring);
 // Each prepares one request; CUring_space was not 0. `data` comes back with its completion. `parts` is a list of struct
 // iovec, which this header leaves to others to declare.
+// By a worker: a thread of the kernel carries it out, whether it would have to wait or not.
 void CUring_read(CUring *ring, int descriptor, const void *parts, unsigned count, uint64_t offset,
-                 uint64_t data);
+                 bool by_worker, uint64_t data);
 void CUring_write(CUring *ring, int descriptor, const void *parts, unsigned count, uint64_t offset,
                   uint64_t data);
-// Has the request that was prepared last carried out by a thread of the kernel, whether it would have to wait or not.
-void CUring_hand_over(CUring *ring);
 void CUring_synchronize(CUring *ring, int descriptor, uint64_t data);
 void CUring_zero(CUring *ring, int descriptor, uint64_t offset, uint64_t count, bool unmap, uint64_t data);
 // Reports once that a descriptor is readable, at once if it is.
