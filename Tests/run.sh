@@ -71,14 +71,14 @@ step() {
   report+=$(printf '%-18s %5d s  %s' "$name" $((SECONDS - begin)) "$( ((status)) && echo "FAILED ($status)")")$'\n'
   ((status == 0)) && return
   failed+=("$name")
-  causes+="-- $name"$'\n'$(causes)$'\n'
+  causes+="-- $name"$'\n'$(why)$'\n'
   return "$status"
 }
 
 # The lines of a step's output that tell why it failed, or its last ones.
-causes() {
+why() {
   grep -aE -A 2 --no-group-separator \
-    '^✘ .*recorded an issue|^✘ .*Caught error|Fatal error|error:|ERROR: |unexpected signal' "$log" \
+    '^✘ .*recorded an issue|Fatal error|error:|ERROR: |unexpected signal' "$log" \
     | grep -avE '^[◇✔]' | cut -c 1-400 | head -n 60 | grep . || tail -n 10 "$log"
 }
 

@@ -110,7 +110,10 @@ count_instructions() {
   valgrind --tool=callgrind --callgrind-out-file=/dev/null "$work/ttblk" serve --time-travel inf-cpu --disk \
     "name=d,image=$folder/image,format=raw,socket=$folder/s$([[ ! -s $3 ]] || echo ",faults=$3")" >"$folder/log" 2>&1 &
   server=$!
-  until grep -qs ready "$folder/log"; do sleep 0.1; done
+  until grep -qs ready "$folder/log"; do
+    kill -0 "$server" || { cat "$folder/log" >&2; return 1; }
+    sleep 0.1
+  done
   setarch -R "$TTBLK_GUEST/linux" mem=64M initrd="$TTBLK_GUEST/initramfs.cpio.gz" root=/dev/ram0 rdinit=/init con=null \
     con0=null,fd:1 ssl=null ubd0r=/dev/null umid=faults uml_dir="$folder/" quiet time-travel=inf-cpu \
     virtio_uml.device="$folder/s:2" ttblk.run="io:/dev/vda,--requests,$2,--op,$1" </dev/null >"$folder/console"

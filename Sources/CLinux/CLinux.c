@@ -303,8 +303,12 @@ int CLinux_read_signal(int descriptor) {
   return count == sizeof info ? (int)info.ssi_signo : -1;
 }
 
+static void tell_reaper(int channel, pid_t message) {
+  if (channel >= 0) send(channel, &message, sizeof message, MSG_NOSIGNAL);
+}
+
 pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], const char *directory, int input,
-                   int output, int error, bool without_randomisation) {
+                   int output, int error, bool without_randomisation, int reaper) {
   int report[2];  // the child writes errno here if it cannot exec; a successful exec closes it
   if (pipe2(report, O_CLOEXEC) != 0) return -errno;
   pid_t parent = getpid();
@@ -322,6 +326,7 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], con
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);  // the parent died before prctl took effect
+    tell_reaper(reaper, getpid());        // not the parent: it may die before it can, and this have children by then
     if (without_randomisation) personality(personality(0xffffffff) | ADDR_NO_RANDOMIZE);
     // Lift them above 2 first: one of them may itself be 0, 1 or 2.
     int in = fcntl(input, F_DUPFD_CLOEXEC, 3), out = fcntl(output, F_DUPFD_CLOEXEC, 3),
@@ -330,6 +335,7 @@ pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], con
         (!directory || chdir(directory) == 0))
       execve(path, argv, envp);
     int failure = errno;
+    tell_reaper(reaper, -getpid());
     ssize_t ignored = write(report[1], &failure, sizeof failure);
     (void)ignored;
     _exit(127);

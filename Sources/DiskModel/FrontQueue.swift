@@ -13,9 +13,8 @@ package struct FrontQueue: DiskModel {
   private let depth: Int
   /// In the device, their ends known or not.
   private var inside = 0
-  /// The known ends of those inside, and the first of them.
+  /// The known ends of those inside.
   private var ends = EventQueue()
-  private var end: SimulationTime?
   /// Those that wait, in their order.
   private var waiting = Fifo<(request: ModelRequest, since: SimulationTime)>()
   /// Ends that the model told last; kept for its memory.
@@ -33,7 +32,7 @@ package struct FrontQueue: DiskModel {
   package var minimumLatency: SimulationDuration { model.minimumLatency }
 
   package var nextWake: SimulationTime? {
-    earlier(waiting.isEmpty ? nil : end, wake)
+    earlier(waiting.isEmpty ? nil : ends.nextTime, wake)
   }
 
   package mutating func submit(
@@ -49,11 +48,8 @@ package struct FrontQueue: DiskModel {
   }
 
   package mutating func advance(to now: SimulationTime, into finished: inout [ModelCompletion]) {
-    while let time = earlier(end, wake), time <= now {
-      if let end, end <= time {
-        while ends.popDue(at: time) != nil { inside -= 1 }
-        self.end = ends.nextTime
-      }
+    while let time = earlier(ends.nextTime, wake), time <= now {
+      while ends.popDue(at: time) != nil { inside -= 1 }
       if let wake, wake <= time {
         model.advance(to: time, into: &told)
         take(&finished)
@@ -83,10 +79,7 @@ package struct FrontQueue: DiskModel {
   private mutating func take(_ finished: inout [ModelCompletion]) {
     wake = model.nextWake
     guard !told.isEmpty else { return }
-    for one in told {
-      ends.insert(0, at: EventKey(time: one.time, sequence: one.sequence))
-      end = earlier(end, one.time)
-    }
+    for one in told { ends.insert(0, at: EventKey(time: one.time, sequence: one.sequence)) }
     finished.append(contentsOf: told)
     told.removeAll(keepingCapacity: true)
   }

@@ -43,7 +43,9 @@ package final class ChildProcess {
   ) throws(LinuxError) {
     let pid = withCStrings([name ?? path] + arguments) { argv in
       withCStrings(environment ?? currentEnvironment()) { envp in
-        CLinux_spawn(path, argv, envp, directory, input, output, error, withoutRandomisation)
+        CLinux_spawn(
+          path, argv, envp, directory, input, output, error, withoutRandomisation,
+          reaper?.channelNumber ?? -1)
       }
     }
     guard pid > 0 else { throw LinuxError("exec", path, code: -pid) }
@@ -54,9 +56,9 @@ package final class ChildProcess {
       let failure = LinuxError("pidfd_open", path)
       Glibc.kill(-pid, SIGKILL)
       waitpid(pid, nil, 0)
+      reaper?.forget(pid)
       throw failure
     }
-    reaper?.watch(pid)
     descriptor = Descriptor(owning: watch)
   }
 

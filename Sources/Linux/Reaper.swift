@@ -23,14 +23,11 @@ package final class Reaper {
     while waitpid(identifier, nil, 0) < 0, errno == EINTR {}
   }
 
-  /// Kills this group when we have gone.
-  package func watch(_ group: Int32) { tell(group) }
+  /// Where a group says, before it does anything else, that it is to be killed when we have gone.
+  var channelNumber: CInt { channel?.rawValue ?? -1 }
 
   /// The group has ended; its number may soon be another's.
-  package func forget(_ group: Int32) { tell(-group) }
-
-  private func tell(_ message: Int32) {
-    guard let channel = channel?.rawValue else { return }
-    _ = withUnsafeBytes(of: message) { send(channel, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
+  func forget(_ group: Int32) {
+    _ = withUnsafeBytes(of: -group) { send(channelNumber, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
   }
 }

@@ -1,7 +1,4 @@
-// How long names are, and how many queues there are.
-
-/// Of nodes, and of their disks: UML's `umid` takes no more.
-let nodeNameLengthMax = 63
+// The bounds of this module.
 
 /// The numbers that bound this module.
 enum Limits {

@@ -38,24 +38,25 @@ package struct EventQueue {
   }
 
   private var heap = Heap<Entry>()
+  /// When the next event is due; nil when there is none. Kept: it is asked for more often than it changes.
+  package private(set) var nextTime: SimulationTime?
 
   package init() {}
 
   package var count: Int { heap.count }
   package var isEmpty: Bool { heap.isEmpty }
 
-  /// When the next event is due; nil when there is none. - Complexity: O(1)
-  package var nextTime: SimulationTime? { heap.min?.key.time }
-
   /// Adds an event. - Complexity: O(log n)
   package mutating func insert(_ payload: UInt64, at key: EventKey) {
     heap.insert(Entry(key: key, payload: payload))
+    nextTime = min(nextTime ?? .never, key.time)
   }
 
   /// Removes the next event if it is due at `now` or earlier. - Complexity: O(log n)
   package mutating func popDue(at now: SimulationTime) -> (key: EventKey, payload: UInt64)? {
-    guard let next = heap.min, next.key.time <= now else { return nil }
-    heap.removeMin()
+    guard let nextTime, nextTime <= now else { return nil }
+    let next = heap.removeMin()
+    self.nextTime = heap.min?.key.time
     return (next.key, next.payload)
   }
 }

@@ -57,6 +57,7 @@ import Testing
     device.log = { Issue.record("\(label): \($0)") }
     let threads = benches.map { bench in
       bench.label = label
+      bench.mayTear = image.files[0].direct == nil
       return Runner { try serve(bench) }
     }
     for thread in threads { try thread.join() }

@@ -125,11 +125,11 @@ import Testing
     "several engines change the same blocks of one file and lose nothing",
     arguments: [Access.direct, .directLarge])
   func sharedBlocks(access: Access) throws {
-    let temporary = TemporaryFile([UInt8](repeating: 0xff, count: 16_000), folder: Access.folder)
+    let temporary = TemporaryFile([UInt8](repeating: 0xff, count: 40_000), folder: Access.folder)
     let file = try access.open(temporary)
     let rigs = try EngineKind.allCases.map { try EngineRig($0, depth: 8) }
     var memories: [Memory] = []
-    for position in stride(from: 0, to: 16_000, by: 100) {
+    for position in stride(from: 0, to: 40_000, by: 100) {
       for (index, rig) in rigs.enumerated() {
         let memory = Memory([UInt8](repeating: UInt8(index), count: 25))
         memories.append(memory)
@@ -142,8 +142,8 @@ import Testing
       for rig in rigs { try rig.engine.run(.no, into: &events) }
     }
     #expect(events.count == memories.count && events.allSatisfy { $0.code == 0 })
-    let expected = (0..<16_000).map { UInt8($0 / 25 % 4) }
-    #expect(try SynchronousEngine().get(16_000, file, at: 0, parts: [.max]) == expected)
+    let expected = (0..<40_000).map { UInt8($0 / 25 % 4) }
+    #expect(try SynchronousEngine().get(40_000, file, at: 0, parts: [.max]) == expected)
   }
 
   @Test("a file of whole sectors does without ranges, and refuses what is not whole")

@@ -23,7 +23,7 @@ import Testing
     for _ in 0..<8 {
       let engine = FaultyEngine(holdsUnsynchronized: true)
       let disk = try openImage(path: scratch.file("cow"), registry: registry, engine: engine)
-      let possible = try runUntilPowerCut(disk, on: engine, random: &random)
+      let possible = try runUntilPowerCut(disk, on: engine, synchronizations: 2, random: &random)
       let after = try openImage(path: scratch.file("cow"), registry: registry)
       let lost = lostByte(try after.all(), possible)
       #expect(lost == nil, "seed \(seed)")

@@ -64,9 +64,10 @@ extension FaultyEngine {
 
 /// Random requests, flushes among them, until the power goes, which it may within a flush, before any of its
 /// fdatasyncs.
+/// - Parameter synchronizations: how many a flush has.
 /// - Returns: what the disk may be of afterwards: what the last completed flush left, and all that it was since.
 func runUntilPowerCut(
-  _ disk: any DiskImage, on engine: FaultyEngine, random: inout RandomStream
+  _ disk: any DiskImage, on engine: FaultyEngine, synchronizations: UInt64 = 4, random: inout RandomStream
 ) throws -> [[UInt8]] {
   var model = Model(bytes: try disk.all(), random: random)
   var possible = [model.bytes]
@@ -79,7 +80,7 @@ func runUntilPowerCut(
     }
   }
   if model.random.next() % 2 == 0 {
-    engine.fail(.synchronize, skipping: Int(model.random.next() % 4), code: EIO)
+    engine.fail(.synchronize, skipping: Int(model.random.next() % synchronizations), code: EIO)
     try? disk.flush()
   }
   random = model.random

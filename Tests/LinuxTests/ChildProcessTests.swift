@@ -202,6 +202,29 @@ import Testing
     let word = try #require(text.split(separator: "\n").first { $0.hasPrefix("pid ") })
     #expect(waitForEnd(of: try #require(pid_t(word.dropFirst(4)))))
   }
+
+  @Test func aReaperHearsOfAProgramBeforeItRuns() throws {
+    var ends: [CInt] = [-1, -1]
+    try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0, &ends) == 0)
+    defer { for end in ends { close(end) } }
+    func spawn(_ path: String) -> pid_t {
+      var arguments = [strdup(path), nil]
+      defer { free(arguments[0]) }
+      var environment: [UnsafeMutablePointer<CChar>?] = [nil]
+      return CLinux_spawn(path, &arguments, &environment, nil, 0, 1, 2, false, ends[1])
+    }
+    func message() -> pid_t? {
+      var message: pid_t = 0
+      return recv(ends[0], &message, 4, UnixSocket.withoutWaiting) == 4 ? message : nil
+    }
+    // Nothing of this comes from the caller, who may die at any moment of it.
+    let child = spawn("/bin/true")
+    #expect(message() == child && message() == nil)
+    waitpid(child, nil, 0)
+    #expect(spawn("/nowhere") == -ENOENT)
+    let started = try #require(message())
+    #expect(message() == -started)
+  }
 }
 
 @Suite struct SignalsTests {

@@ -72,11 +72,7 @@ package struct Fault: Equatable, Sendable {
 
   /// Complains of what contradicts itself.
   package func validate() throws(FaultError) {
-    guard isValidName(name, lengthMax: Limits.faultNameLengthMax) else {
-      throw FaultError(
-        "name \"\(name)\" is longer than \(Limits.faultNameLengthMax), begins with '.', or has other signs "
-          + "than letters, digits, '.', '_' and '-'", key: "name")
-    }
+    if let complaint = complaint(aboutName: name) { throw FaultError(complaint, key: "name") }
     try trigger.validate()
     guard !operations.isEmpty, kind.operations.isSuperset(of: operations) else {
       throw FaultError(

@@ -105,7 +105,7 @@ extension FaultRecord {
     let kind = try required("kind", word("kind"))
     guard let known = FaultKind(rawValue: kind) else { throw FaultError("unknown kind '\(kind)'") }
     let disk = try required("disk", word("disk"))
-    guard isValidName(disk, lengthMax: Limits.diskNameLengthMax) else {
+    guard complaint(aboutName: disk, lengthMax: diskNameLengthMax) == nil else {
       throw FaultError("'disk' is no name of a disk")
     }
     self.init(

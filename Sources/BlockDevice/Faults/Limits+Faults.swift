@@ -1,9 +1,6 @@
 // The numbers that bound faults.
 
 extension Limits {
-  static let faultNameLengthMax = 63
-  /// Of a node's name, a '-', and the name of one of its disks.
-  static let diskNameLengthMax = 127
   /// What ranges of faults and torn writes are counted in.
   static let faultSector: UInt64 = 512
   /// What space and former contents are counted in.

@@ -33,7 +33,7 @@ package func chooseEngine(for file: ImageFile) -> (kind: EngineKind, why: String
   let isDirect = file.direct != nil
   do throws(BlockIOError) {
     _ = try makeQueuedEngine(.uring, depth: 1)
-    if file.isInMemory { return (.uring, "in memory: system calls, and others copy large reads, too") }
+    if file.isInMemory { return (.uring, "in memory: system calls, and kernel threads for large reads") }
     return (.uring, isDirect ? "O_DIRECT: the fewest system calls" : "page cache: nobody waits for a miss")
   } catch {
     if file.isInMemory { return (.synchronous, "in memory: a system call is all there is; \(error)") }

@@ -1,4 +1,4 @@
-// What all engines have in common.
+// What the engines that have a table of operations have in common.
 import Glibc
 import Linux
 

@@ -102,10 +102,10 @@ int CLinux_signal_descriptor(const int *signals, size_t count);
 int CLinux_read_signal(int descriptor);
 
 // What posix_spawn(3) cannot do: die with the parent, run without address randomisation (UML needs that), and
-// start in a process group of its own. The three descriptors become 0, 1 and 2; `directory` may be NULL. Returns the
-// pid, or -errno.
+// start in a process group of its own, which a reaper knows before the program runs (its channel, or -1). The three
+// descriptors become 0, 1 and 2; `directory` may be NULL. Returns the pid, or -errno.
 pid_t CLinux_spawn(const char *path, char *const argv[], char *const envp[], const char *directory, int input,
-                   int output, int error, bool without_randomisation);
+                   int output, int error, bool without_randomisation, int reaper);
 // cpu_set_t and its macros. Keeps this thread, and what it starts, on one processor: `processor`, or the present one if
 // that is negative. The former set is stored for CLinux_unpin. Both return 0, or -1 with errno.
 int CLinux_pin(int processor, void *former, size_t former_size);

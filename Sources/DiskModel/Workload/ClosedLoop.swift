@@ -42,8 +42,6 @@ package struct ClosedLoop {
     var stream = stream
     var waiting = RequestsUnderWay(depth: workload.depth)
     var due = EventQueue()
-    // Of the first that is due: a model may have many events of its own before.
-    var end: SimulationTime?
     var finished: [ModelCompletion] = []
     let blocks = (workload.range.upperBound - workload.range.lowerBound) / workload.blockSize
     precondition(blocks > 0, "a workload's range holds one block at least")
@@ -62,10 +60,7 @@ package struct ClosedLoop {
 
     func schedule() {
       guard !finished.isEmpty else { return }
-      for one in finished {
-        due.insert(one.sequence, at: EventKey(time: one.time, sequence: one.sequence))
-        end = earlier(end, one.time)
-      }
+      for one in finished { due.insert(one.sequence, at: EventKey(time: one.time, sequence: one.sequence)) }
       finished.removeAll(keepingCapacity: true)
     }
 
@@ -73,7 +68,7 @@ package struct ClosedLoop {
     schedule()
     while !waiting.isEmpty {
       let wake = model.nextWake
-      guard let next = earlier(end, wake) else {
+      guard let next = earlier(due.nextTime, wake) else {
         preconditionFailure("the model has requests and no next event")
       }
       now = next
@@ -81,7 +76,6 @@ package struct ClosedLoop {
         model.advance(to: now, into: &finished)
         schedule()
       }
-      guard let first = end, first <= now else { continue }
       while let (key, done) = due.popDue(at: now) {
         guard let entry = waiting.remove(done) else {
           preconditionFailure("request \(done) completes twice")
@@ -89,7 +83,6 @@ package struct ClosedLoop {
         each(entry.request, entry.submitted, key.time)
         if issued < workload.count { issue(&model) }
       }
-      end = due.nextTime
       schedule()
     }
   }

@@ -140,7 +140,7 @@ package struct DiskConfiguration: Sendable {
     do throws(ConfigurationError) {
       try validate(context: "disk '\(name)'")
     } catch {
-      let key = !hasValidName ? "name" : !hasValidSocket ? "socket" : "model"
+      let key = nameComplaint != nil ? "name" : !hasValidSocket ? "socket" : "model"
       throw table.error(error.description, key: key)
     }
   }
@@ -162,11 +162,7 @@ package struct DiskConfiguration: Sendable {
 
   /// What can be said without looking at the disk's files.
   package func validate(context: String) throws(ConfigurationError) {
-    guard hasValidName else {
-      throw ConfigurationError(
-        "\(context): name '\(name)' is longer than \(Self.nameLengthMax), begins with '.', or has other "
-          + "signs than letters, digits, '.', '_' and '-'")
-    }
+    if let nameComplaint { throw ConfigurationError("\(context): \(nameComplaint)") }
     guard hasValidSocket else {
       throw ConfigurationError(
         "\(context): socket path of \(socket?.utf8.count ?? 0) bytes; "
@@ -183,12 +179,9 @@ package struct DiskConfiguration: Sendable {
     }
   }
 
-  private var hasValidName: Bool { isValidName(name, lengthMax: Self.nameLengthMax) }
+  private var nameComplaint: String? { complaint(aboutName: name, lengthMax: diskNameLengthMax) }
 
   private var hasValidSocket: Bool { socket?.utf8.count ?? 0 <= UnixSocket.pathLengthMax }
-
-  /// A node's name, '-', and the name of one of its disks.
-  private static let nameLengthMax = 2 * nodeNameLengthMax + 1
 
   private static let keys: Set<String> = [
     "name", "image", "socket", "model", "format", "engine", "queues", "nbd", "faults",

@@ -93,11 +93,7 @@ package struct Scenario: Sendable {
     var names: Set<String> = []
     var fullNames: Set<String> = []
     for node in nodes {
-      guard isValidName(node.name, lengthMax: nodeNameLengthMax) else {
-        throw ConfigurationError(
-          "node name '\(node.name)' is longer than \(nodeNameLengthMax), begins with '.', or has "
-            + "other signs than letters, digits, '.', '_' and '-'")
-      }
+      if let complaint = complaint(aboutName: node.name) { throw ConfigurationError("node \(complaint)") }
       guard names.insert(node.name).inserted else {
         throw ConfigurationError("two nodes have the name '\(node.name)'")
       }

@@ -89,11 +89,7 @@ extension Scenario {
     // A key with a typo first: it is why another one is missing.
     try table.finish()
     guard let name else { throw table.error("a disk needs 'name'") }
-    guard isValidName(name, lengthMax: nodeNameLengthMax) else {
-      throw table.error(
-        "'name' may have up to \(nodeNameLengthMax) letters, digits, '.', '_' and '-', and no '.' first",
-        key: "name")
-    }
+    if let complaint = complaint(aboutName: name) { throw table.error(complaint, key: "name") }
     let source: Disk.Source
     switch (image, size) {
     case (let image?, nil):
