@@ -60,7 +60,7 @@ import Testing
       ("kind = \"hang\"\noperations = \"erase\"", ["s.toml:9: ", "[\"erase\"]", "write-zeroes"]),
       ("kind = \"bit-rot\"\noperations = \"write\"", ["s.toml:9: ", "strikes read, not write"]),
       ("kind = \"hang\"\nsectors = \"9-4\"", ["s.toml:9: ", "'sectors'"]),
-      ("kind = \"hang\"\nname = \"a/b\"", ["s.toml:9: ", "\"a/b\""]),
+      ("kind = \"hang\"\nname = \"a/b\"", ["s.toml:9: ", "'a/b'"]),
       ("kind = \"power-cut\"", ["s.toml:7: ", "needs 'at', 'after' or 'probability'"]),
       ("kind = \"power-cut\"\nafter = 3\nkeeps = \"most\"", ["s.toml:10: ", "'keeps'", "\"subset\""]),
       ("kind = \"power-cut\"\nafter = 3\ntorn = 512", ["s.toml:10: ", "contradicts keeps = \"none\""]),

@@ -93,6 +93,8 @@ final class TestClient {
     Glibc.close(socket)
   }
 
+  /// A call with a limit is not restarted by the kernel, but ends with EINTR, and a thread that has made an
+  /// io_uring is interrupted when another thread closes it.
   func setPatience(seconds: Int) {
     var time = timeval(tv_sec: seconds, tv_usec: 0)
     setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
@@ -105,6 +107,7 @@ final class TestClient {
       let count = bytes.withUnsafeBytes {
         Glibc.send(socket, $0.baseAddress.map { $0 + done }, $0.count - done, CInt(MSG_NOSIGNAL))
       }
+      if count < 0, errno == EINTR { continue }
       guard count > 0 else { throw Silence(isClosed: errno != EAGAIN) }
       done += count
     }
@@ -117,6 +120,7 @@ final class TestClient {
       let received = bytes.withUnsafeMutableBytes {
         recv(socket, $0.baseAddress.map { $0 + done }, $0.count - done, 0)
       }
+      if received < 0, errno == EINTR { continue }
       guard received > 0 else { throw Silence(isClosed: received == 0 || errno != EAGAIN) }
       done += received
     }
