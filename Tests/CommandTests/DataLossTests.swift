@@ -38,10 +38,15 @@ import Testing
     throws
   {
     try refuses("create", "a.cow", "--backing", "base", code: 5)
-    try folder.put("theirs", folder.bytes("a.cow"))
-    if try folder.run("uml_mkcow", "-f", "theirs", "base") == 0 {
+    if try folder.run("uml_mkcow", "theirs", "base") == 0 {
+      let (bitmap, data) = (8192, 12288)
+      try folder.poke("theirs", at: data + 5 * 4096, [UInt8](repeating: 0xaa, count: 4096))
+      try folder.poke("theirs", at: bitmap + 5, [0xff])
+      #expect(try folder.run("uml_mkcow", "-f", "theirs", "base") == 0)
       // The fresh file shows what somebody wrote into the old one.
-      #expect(try folder.mooSees("theirs"))
+      var stale = folder.base
+      stale.replaceSubrange(5 * 4096..<6 * 4096, with: [UInt8](repeating: 0xaa, count: 4096))
+      #expect(try folder.mooSees("theirs", stale))
     }
     unlink(folder.path("a.cow"))
     #expect(try folder.ttblk("create", "a.cow", "--backing", "base").isDone)
@@ -165,7 +170,7 @@ import Testing
   @Test("11: pages that UML would misread are found and completed") func mixedPages() throws {
     try folder.poke(
       "a.cow", at: ImageFolder.dataOffset + 20 * 4096 + 3 * 512, [UInt8](repeating: 0xcc, count: 512))
-    try folder.poke("a.cow", at: 8192 + 20, [0b1000])
+    try folder.poke("a.cow", at: ImageFolder.bitmapOffset + 20, [0b1000])
     var expected = folder.disk
     let sector = 20 * 4096 + 3 * 512
     expected.replaceSubrange(sector..<sector + 512, with: [UInt8](repeating: 0xcc, count: 512))
@@ -285,9 +290,9 @@ import Testing
     try folder.putSparse("other", length: size)
     #expect(try folder.ttblk("create", "large.cow", "--backing", "large").isDone)
     let page = (2 << 40) / 4096 + 77
-    let dataOffset = 8192 + Int(size / 4096)
+    let dataOffset = ImageFolder.bitmapOffset + Int(size / 4096)
     try folder.poke("large.cow", at: dataOffset + page * 4096, [UInt8](repeating: 0xee, count: 4096))
-    try folder.poke("large.cow", at: 8192 + page, [0xff])
+    try folder.poke("large.cow", at: ImageFolder.bitmapOffset + page, [0xff])
     let check = try folder.ttblk("check", "large.cow")
     #expect(check.code == 0 && check.output.contains("uml_moo truncates it"))
     #expect(try folder.ttblk("compact", "large.cow").isDone)
@@ -302,7 +307,7 @@ import Testing
     try folder.put("other", folder.base)
     let whole = try folder.bytes("a.cow")
     // Within the bitmap; and within the page that the image has of its own.
-    for length in [8192 + 10, ImageFolder.dataOffset + 5 * 4096 + 100] {
+    for length in [ImageFolder.bitmapOffset + 10, ImageFolder.dataOffset + 5 * 4096 + 100] {
       try folder.put("a.cow", whole.prefix(length))
       let check = try folder.ttblk("check", "a.cow")
       #expect(check.code == 2 && check.output.contains("damage:"))

@@ -446,8 +446,10 @@ final class FaultFolder {
     case Array("OOOM".utf8):
       var disk = try shows(backing(of: name))
       let isOld = file[7] == 2
-      let bitmap = isOld ? 8 + 4096 + 16 : 8192
-      let data = isOld ? (bitmap + Self.pages + 511) / 512 * 512 : Self.dataOffset
+      let alignment = isOld ? 512 : file[24..<28].reduce(0) { $0 << 8 | Int($1) }
+      func aligned(_ offset: Int) -> Int { (offset + alignment - 1) / alignment * alignment }
+      let bitmap = isOld ? 8 + 4096 + 16 : aligned(4128)
+      let data = aligned(bitmap + Self.pages)
       for sector in 0..<Self.size / 512 where file[bitmap + sector / 8] >> (sector % 8) & 1 == 1 {
         let start = data + sector * 512
         disk.replaceSubrange(sector * 512..<sector * 512 + 512, with: file[start..<start + 512])

@@ -39,7 +39,7 @@ import Testing
     let object = try #require(JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any])
     #expect(object["format"] as? String == "uml-cow" && object["virtualSize"] as? Int == 1 << 20)
     let cow = try #require(object["cow"] as? [String: Any])
-    #expect(cow["valid"] as? Bool == true && cow["dataOffset"] as? Int == 12288)
+    #expect(cow["valid"] as? Bool == true && cow["dataOffset"] as? Int == 262144)
     #expect(try ttblk("image", "info", "base").output.contains("raw"))
 
     try set(folder.appendingPathComponent("base"), time: 1_700_000_005)

@@ -7,8 +7,10 @@ final class ImageFolder {
   /// The contents of `base`: 64 pages, each of another value.
   let base = Data((0..<64).flatMap { [UInt8](repeating: UInt8($0) + 1, count: 4096) })
   static let time = 1_700_000_000.0
-  /// Where the data of a COW file of version 3 begins, whose disk is as long as `base`.
-  static let dataOffset = 12288
+  /// Where a COW file that `ttblk image create` made has its bitmap.
+  static let bitmapOffset = 131072
+  /// Where its data begins, if its disk is as long as `base`.
+  static let dataOffset = 262144
 
   init() throws {
     try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
@@ -64,10 +66,10 @@ final class ImageFolder {
     return disk
   }
 
-  /// Writes a page of a COW file of version 3 as UML does.
+  /// Writes a page of a COW file of ours as UML does.
   func write(_ name: String, page: Int, _ bytes: [UInt8]) throws {
     try poke(name, at: ImageFolder.dataOffset + page * 4096, bytes)
-    try poke(name, at: 8192 + page, [0xff])
+    try poke(name, at: ImageFolder.bitmapOffset + page, [0xff])
   }
 
   /// Writes a COW file of version 1 or 2 with the disk of `makeCOW`.

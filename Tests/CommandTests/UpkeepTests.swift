@@ -17,7 +17,7 @@ import Testing
   @Test("check") func check() throws {
     var outcome = try folder.ttblk("check", "a.cow")
     #expect(outcome.isDone && outcome.output == "a.cow: clean\n")
-    try folder.poke("a.cow", at: 8192 + 20, [0x01])
+    try folder.poke("a.cow", at: ImageFolder.bitmapOffset + 20, [0x01])
     outcome = try folder.ttblk("check", "a.cow")
     #expect(outcome.isDone && outcome.output.contains("warning: 1 pages are in the file only in part"))
     #expect(outcome.output.contains("  at 81920, 4096 bytes\na.cow: usable, with warnings\n"))
@@ -39,7 +39,7 @@ import Testing
 
   @Test("repair") func repair() throws {
     #expect(try folder.ttblk("repair", "a.cow").output == "a.cow: nothing was repaired\n")
-    try folder.poke("a.cow", at: 8192 + 20, [0x01])
+    try folder.poke("a.cow", at: ImageFolder.bitmapOffset + 20, [0x01])
     try folder.poke("a.cow", at: ImageFolder.dataOffset + 30 * 4096, [1, 2, 3])
     let before = try folder.bytes("a.cow")
     let dry = try folder.ttblk("repair", "--all", "--dry-run", "a.cow")

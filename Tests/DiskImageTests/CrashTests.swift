@@ -40,20 +40,20 @@ import Testing
     try UMLCOW.create(path: scratch.file("cow"), backing: scratch.file("base"), registry: registry)
     let engine = FaultyEngine()
     let disk = try openImage(path: scratch.file("cow"), registry: registry, engine: engine)
-    let data = 8192 + 65536
+    let data = 131072 + 131072
     func text(_ log: [FaultyEngine.Record]) -> [String] {
       log.map { "\($0.operation) \($0.path.split(separator: "/").last ?? "") \($0.offset) \($0.count)" }
     }
     engine.clearLog()
     try disk.put([1, 2, 3], at: 100 << 20)
-    // 100 MiB is in the seventh page of the bitmap, at 8192 + 6 * 4096.
+    // 100 MiB is in the seventh page of the bitmap, at 131072 + 6 * 4096.
     var expected = [
-      "read cow 32768 4096", "read base 104857603 4093", "write cow \(data + (100 << 20)) 4096",
+      "read cow 155648 4096", "read base 104857603 4093", "write cow \(data + (100 << 20)) 4096",
     ]
     #expect(text(engine.log) == expected)
     engine.clearLog()
     try disk.flush()
-    expected = ["synchronize cow 0 0", "write cow 32768 4096", "synchronize cow 0 0"]
+    expected = ["synchronize cow 0 0", "write cow 155648 4096", "synchronize cow 0 0"]
     #expect(text(engine.log) == expected)
     engine.clearLog()
     try disk.flush()

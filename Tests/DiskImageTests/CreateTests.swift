@@ -24,7 +24,7 @@ import Testing
     #expect(failure() == nil)
     #expect(scratch.names == ["base", "cow"])
     let file = status(of: scratch.file("cow"))
-    #expect(file.st_size == (1 << 20) + 12288)
+    #expect(file.st_size == (1 << 20) + 262144)
     #expect(file.st_blocks * 512 <= 8192)
     #expect(file.st_mode & 0o777 == 0o644)
     let disk = try openImage(path: scratch.file("cow"), registry: registry)

@@ -26,11 +26,16 @@ import Testing
 
   @Test("the offsets are those that UML and uml_mkcow use")
   func offsets() throws {
-    let one = try UMLCOW.Header(backingPath: [47], backingModified: 0, backingSize: 1 << 20).geometry()
-    #expect((one.bitmapOffset, one.bitmapCount, one.dataOffset) == (8192, 256, 12288))
-    let odd = try UMLCOW.Header(backingPath: [47], backingModified: 0, backingSize: (1 << 20) + 1536)
-      .geometry()
-    #expect((odd.bitmapOffset, odd.bitmapCount, odd.dataOffset) == (8192, 257, 12288))
+    func offsets(_ size: UInt64, alignment: UInt32?) throws -> [UInt64] {
+      var header = UMLCOW.Header(backingPath: [47], backingModified: 0, backingSize: size)
+      if let alignment { header.alignment = alignment }
+      let geometry = try header.geometry()
+      return [geometry.bitmapOffset, geometry.bitmapCount, geometry.dataOffset]
+    }
+    #expect(try offsets(1 << 20, alignment: 4096) == [8192, 256, 12288])
+    #expect(try offsets((1 << 20) + 1536, alignment: 4096) == [8192, 257, 12288])
+    #expect(try offsets(1 << 20, alignment: nil) == [131072, 256, 262144])
+    #expect(try offsets(4 << 30, alignment: nil) == [131072, 1 << 20, 131072 + 1 << 20])
   }
 
   @Test("what we encode we parse")

@@ -119,7 +119,7 @@ import Testing
     try engine.kill(disk)
     // As UML's own driver does.
     var bytes = readFile(scratch.file("cow"))
-    bytes[8192 + 9] = 0xff
+    bytes[131072 + 9] = 0xff
     writeFile(scratch.file("cow"), bytes)
     let after = try journals.open(scratch.file("cow"))
     #expect(after.warnings.count == 1)

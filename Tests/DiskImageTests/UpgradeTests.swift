@@ -47,7 +47,7 @@ private let hasTools = access("/usr/bin/uml_moo", X_OK) == 0
       let report = try Check.run(path: scratch.file("new"), registry: registry, progress: Progress())
       #expect(report.findings == [])
       let info = try #require(try ImageInfo(path: scratch.file("new"), registry: registry).cow)
-      #expect(info.isWritable && info.alignment == 4096 && info.backingPath == scratch.file("base"))
+      #expect(info.isWritable && info.alignment == 131072 && info.backingPath == scratch.file("base"))
       if hasTools, size % 512 == 0 {
         unlink(scratch.file("merged"))
         #expect(run("/usr/bin/uml_moo", [scratch.file("new"), scratch.file("merged")]) == 0)
@@ -159,7 +159,7 @@ private let hasTools = access("/usr/bin/uml_moo", X_OK) == 0
     try put([4, 4, 4])
     #expect(try list().map(\.name) == ["one", "two"])
     for entry in try list() {
-      guard case .file((1 << 20) + 12288, _) = entry.kind, entry.problem == nil else {
+      guard case .file((1 << 20) + 262144, _) = entry.kind, entry.problem == nil else {
         Issue.record("\(entry)")
         continue
       }

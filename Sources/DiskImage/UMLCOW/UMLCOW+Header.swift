@@ -16,14 +16,16 @@ extension UMLCOW {
     /// What bitmap and data are aligned to; in versions 1 and 2 the sector size.
     package var alignment: UInt32
 
-    /// A header as we write it: version 3, sectors of 512 bytes, aligned to pages.
+    /// A header as we write it: version 3, sectors of 512 bytes, aligned to `Limits.cowAlignment`, and just
+    /// below 8 TiB to pages, as UML could not reach the data otherwise.
     package init(backingPath: [UInt8], backingModified: UInt32, backingSize: UInt64) {
       version = .v3
       self.backingPath = backingPath
       self.backingModified = backingModified
       self.backingSize = backingSize
       sectorSize = 512
-      alignment = 4096
+      alignment = Limits.cowAlignment
+      if (try? geometry()) == nil { alignment = UInt32(Limits.pageSize) }
     }
 
     /// How many bytes of a file the parser wants to see, if the file has them.

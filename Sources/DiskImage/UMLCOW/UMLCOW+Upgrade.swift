@@ -9,7 +9,9 @@ extension UMLCOW {
   ) throws(DiskImageError) -> Upgrade.Outcome {
     let opened = try readHeader(file, engine: engine)
     let version = opened.header.version
-    if version == .v3, opened.header.sectorSize == 512, opened.header.alignment == 4096 {
+    if version == .v3, opened.header.sectorSize == 512,
+      UInt64(opened.header.alignment) % Limits.pageSize == 0
+    {
       return Upgrade.Outcome(version: version.description, output: nil, kept: nil)
     }
     let options = ImageOptions(format: .umlCOW, readOnly: true, backing: backing)
