@@ -45,6 +45,7 @@ let package = Package(
       name: "CAIO", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])],
       linkerSettings: [.linkedLibrary("aio")]),
     .systemLibrary(name: "CCompression", providers: [.apt(["zlib1g-dev", "libzstd-dev"])]),
+    .systemLibrary(name: "CGnuTLS", pkgConfig: "gnutls", providers: [.apt(["libgnutls28-dev"])]),
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     module("Linux", ["CLinux"]),
     module("Simulation", [heap]),
@@ -56,7 +57,7 @@ let package = Package(
     module("VhostUser", ["Linux", "CLinux"]),
     module("BlockDevice", ["DiskImage", "BlockIO", "Linux", "DiskModel", "Simulation", "Telemetry"]),
     module("VirtioBlock", ["VhostUser", "BlockDevice", "Simulation"]),
-    module("NBD", ["Linux", "CLinux", "BlockDevice", "BlockIO", "DiskImage", "Simulation"]),
+    module("NBD", ["Linux", "CLinux", "CGnuTLS", "BlockDevice", "BlockIO", "DiskImage", "Simulation"]),
     module(
       "Scenario",
       [
@@ -69,7 +70,7 @@ let package = Package(
       name: "ttblk",
       dependencies: [
         "Linux", "Simulation", "Telemetry", "TimeTravel", "BlockIO", "DiskImage", "DiskModel", "BlockDevice",
-        "Scenario", "TestKit", argumentParser,
+        "NBD", "Scenario", "TestKit", argumentParser,
       ],
       swiftSettings: settings),
     tests("BlockIOTests", ["BlockIO", "Linux", "CLinux", "Simulation"]),

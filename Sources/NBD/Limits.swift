@@ -28,6 +28,10 @@ enum Limits {
   static let handshakeMilliseconds: UInt64 = 30_000
   /// How long its last replies are offered to a client whose connection ends.
   static let lingerMilliseconds: UInt64 = 2_000
+  /// The longest file of keys.
+  static let keyFileBytesMax = 1 << 20
+  /// How much of what TLS carries is held, in each direction.
+  static let tunnelBytes = 64 << 10
   /// How many connections wait to be accepted.
   static let backlog: Int32 = 128
 }

@@ -12,6 +12,8 @@ package enum NBDError: Error, Equatable, CustomStringConvertible {
   case sameName(String)
   case nameTooLong(String)
   case noExport
+  /// A file that TLS needs; why it is of no use.
+  case credentials(String, String)
 
   package var description: String {
     switch self {
@@ -21,6 +23,7 @@ package enum NBDError: Error, Equatable, CustomStringConvertible {
     case .sameName(let name): "two NBD exports are named '\(name)'"
     case .nameTooLong(let name): "the name of an NBD export has \(name.utf8.count) bytes: at most 4096"
     case .noExport: "an NBD server without an export"
+    case .credentials(let path, let why): "TLS cannot use '\(path)': \(why)"
     }
   }
 }

@@ -32,6 +32,10 @@ import Testing
       ["--disk", "name=a,image=x,socket=s,direct,direct"],
       ["--disk", "name=a,image=x,socket=s,writethrough", "--time-travel", "inf-cpu"],
       ["--disk", "name=a,image=x,socket=s,queues=1", "--time-travel", "inf-cpu"],
+      ["--disk", "name=a,image=x,socket=s", "--tls-psk", "keys"],
+      ["--disk", "name=a,image=x,nbd=unix:s", "--tls-verify-clients"],
+      ["--disk", "name=a,image=x,nbd=unix:s", "--tls-psk", "keys", "--tls-verify-clients"],
+      ["--disk", "name=a,image=x,nbd=unix:s", "--time-travel", "inf-cpu", "--tls-psk", "keys"],
     ])
   func nonsense(arguments: [String]) throws {
     let folder = try Folder()
@@ -91,6 +95,34 @@ import Testing
       .last
     #expect(report.contains("writes = 4000\n"), "\(report)")
     #expect(try #require(read.flatMap { Int($0) }) >= 4000 * 4096, "\(report)")
+    folder.expectNothingLeft()
+  }
+
+  @Test("clients with a key get in where the configuration asks for TLS, and others do not")
+  func sharedKey() throws {
+    let folder = try Folder()
+    let image = try folder.makeImage("a.img", size: 16 << 20)
+    _ = try folder.write("keys", "alice:00ff00ff00ff00ff\n")
+    let configuration = try folder.write(
+      "serve.toml",
+      """
+      tls-psk = "keys"
+      [[disk]]
+      name = "a"
+      image = "\(image)"
+      nbd = "unix:\(folder / "n")"
+      """)
+    let serve = try folder.start(["serve", "--config", configuration])
+    try serve.waitFor(output: "ready")
+    func size(_ uri: String) throws -> (code: Int32, text: String) {
+      let info = try Program("/usr/bin/nbdinfo", ["--size", uri], in: folder.path)
+      return (try info.wait(), info.output)
+    }
+    let secured = try size("nbds+unix://alice@/a?socket=\(folder / "n")&tls-psk-file=\(folder / "keys")")
+    #expect(secured.code == 0 && secured.text == "\(16 << 20)\n")
+    #expect(try size("nbd+unix:///a?socket=\(folder / "n")").code != 0)
+    serve.signal(SIGTERM)
+    #expect(try serve.wait() == 0, "\(serve.error)")
     folder.expectNothingLeft()
   }
 }

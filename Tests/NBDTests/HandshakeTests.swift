@@ -16,8 +16,8 @@ struct Negotiation {
     ExportFacts(name: "zweite ü", description: "", size: 8192, flags: [.hasFlags, .readOnly]),
   ]
 
-  init(flags: UInt32? = 3) {
-    handshake = Handshake(exports: Self.exports)
+  init(flags: UInt32? = 3, requiresTLS: Bool = false) {
+    handshake = Handshake(exports: Self.exports, requiresTLS: requiresTLS)
     guard let flags else { return }
     var bytes: [UInt8] = []
     bytes.appendBig(flags)
@@ -199,6 +199,41 @@ extension [OptionAnswer] {
     for _ in 0..<ProtocolLimits.optionsMax { #expect(talk.ask(.startTLS).ending == .unsupported) }
     #expect(talk.ask(.startTLS) == [])
     #expect(talk.step == .end("more than 128 options"))
+  }
+
+  @Test func `nothing is told before TLS where it is required`() {
+    var talk = Negotiation(requiresTLS: true)
+    for option in [.list, .structuredReply, .info, .go, .listMetaContext, .setMetaContext] as [OptionType] {
+      let data: [UInt8]
+      switch option {
+      case .info, .go: data = TestClient.exportQuery("first")
+      case .listMetaContext, .setMetaContext: data = TestClient.contextQuery("first", ["base:allocation"])
+      default: data = []
+      }
+      #expect(talk.ask(option, data).map(\.type) == [OptionReplyType.tlsRequired.rawValue], "\(option)")
+    }
+    #expect(talk.step == .goOn)
+    #expect(talk.ask(.startTLS, [1]).ending == .invalid)
+    #expect(talk.ask(.startTLS).ending == .acknowledged)
+    #expect(talk.step == .startTLS)
+    var plain = Negotiation(requiresTLS: true)
+    #expect(plain.ask(.exportName, Array("first".utf8)) == [])
+    #expect(plain.step == .end("start TLS first"))
+    plain = Negotiation(requiresTLS: true)
+    #expect(plain.ask(.abort).ending == .acknowledged)
+    #expect(plain.step == .end(nil))
+  }
+
+  @Test func `what was agreed on before TLS is forgotten, and there is no TLS within it`() {
+    var talk = Negotiation()
+    _ = talk.ask(.structuredReply)
+    _ = talk.ask(.setMetaContext, TestClient.contextQuery("first", ["base:allocation"]))
+    talk.handshake.secured()
+    #expect(talk.ask(.startTLS).ending == .invalid)
+    #expect(talk.ask(.list).ending == .acknowledged)
+    _ = talk.ask(.go, TestClient.exportQuery("first"))
+    #expect(
+      talk.step == .enter(Agreement(export: 0, hasStructuredReplies: false, hasAllocationContext: false)))
   }
 
   @Test func `an export that cannot be used now is refused`() {

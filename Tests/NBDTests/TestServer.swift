@@ -63,10 +63,11 @@ final class TestServer: @unchecked Sendable {
   /// - Parameters:
   ///   - disks: names of files in the folder, each the name of an export, too.
   ///   - direct: past the page cache.
+  ///   - tls: what clients need TLS for; nil: they need none.
   init(
     _ scratch: Scratch, disks: [String], format: ImageFormat? = .raw, readOnly: Bool = false,
     direct: Bool = false,
-    engine: EngineKind = .synchronous, address: NBDAddress? = nil,
+    engine: EngineKind = .synchronous, address: NBDAddress? = nil, tls: TLSCredentials.Files? = nil,
     makeEngine: (@Sendable () throws(BlockIOError) -> any QueuedEngine)? = nil
   ) throws {
     self.scratch = scratch
@@ -92,7 +93,8 @@ final class TestServer: @unchecked Sendable {
       NBDExport(name: $0.name, device: $0, description: "disk \($0.name)", makeEngine: make)
     }
     let server = try NBDServer(
-      listening: address ?? .unix(scratch.file("nbd")), exports: exports, loop: loop.loop
+      listening: address ?? .unix(scratch.file("nbd")), exports: exports, loop: loop.loop,
+      credentials: try tls.map { try TLSCredentials($0) }
     ) { [lines] in lines.append($0) }
     self.server = server
     self.address = server.address

@@ -63,6 +63,7 @@ package enum OptionReplyType: UInt32, Sendable {
   case policy = 0x8000_0002
   case invalid = 0x8000_0003
   case platform = 0x8000_0004
+  case tlsRequired = 0x8000_0005
   case unknown = 0x8000_0006
   case shutdown = 0x8000_0007
   case tooBig = 0x8000_0009

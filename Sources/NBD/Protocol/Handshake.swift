@@ -36,6 +36,9 @@ package struct Handshake {
     case goOn
     /// Call `accept` if the export can be used, otherwise `refuse`.
     case enter(Agreement)
+    /// When the replies are sent, TLS begins; call `secured` then. What has come behind the option must not
+    /// be taken for a part of the secured talk.
+    case startTLS
     /// The connection is over when the replies are sent; nil for an orderly end, else why.
     case end(String?)
   }
@@ -49,7 +52,10 @@ package struct Handshake {
     case chosen(ExportQuery?)
   }
 
+  private enum Security { case none, required, secured }
+
   private let exports: [ExportFacts]
+  private var security: Security
   private var phase = Phase.clientFlags
   private var flags: HandshakeFlags = []
   private var optionCount = 0
@@ -57,7 +63,11 @@ package struct Handshake {
   /// The export for which `base:allocation` was chosen.
   private var contextExport: Int?
 
-  package init(exports: [ExportFacts]) { self.exports = exports }
+  /// - Parameter requiresTLS: clients have to start TLS before they are told anything ("FORCEDTLS mode").
+  package init(exports: [ExportFacts], requiresTLS: Bool = false) {
+    self.exports = exports
+    security = requiresTLS ? .required : .none
+  }
 
   /// What the server says first.
   package static func greet(into replies: inout [UInt8]) {
@@ -84,6 +94,13 @@ package struct Handshake {
 
   /// The longest message.
   package static let bytesMax = OptionHeader.byteCount + ProtocolLimits.optionBytesMax
+
+  /// The talk goes on within TLS; what was agreed on before it is forgotten.
+  package mutating func secured() {
+    security = .secured
+    hasStructuredReplies = false
+    contextExport = nil
+  }
 
   /// The export is ready: the last words of the handshake.
   package mutating func accept(replies: inout [UInt8], _ agreement: Agreement) {
@@ -166,6 +183,12 @@ package struct Handshake {
   private mutating func answer(
     _ request: OptionRequest, _ option: UInt32, _ replies: inout [UInt8]
   ) throws(OptionRefusal) -> Step {
+    if security == .required {
+      switch request {
+      case .abort, .startTLS: break
+      default: throw OptionRefusal(.tlsRequired, "start TLS first")
+      }
+    }
     switch request {
     case .exportName(let name):
       let index = try find(name)
@@ -177,7 +200,14 @@ package struct Handshake {
     case _ where !flags.contains(.fixedNewstyle): return .end("an option of a client of the older style")
     case .list:
       for facts in exports { OptionReply.appendServer(facts, &replies) }
-    case .startTLS: throw OptionRefusal(.unsupported, "there is no TLS here")
+    case .startTLS:
+      switch security {
+      case .none: throw OptionRefusal(.unsupported, "there is no TLS here")
+      case .secured: throw OptionRefusal(.invalid, "this is TLS already")
+      case .required:
+        OptionReply.append(.acknowledged, to: option, &replies)
+        return .startTLS
+      }
     case .structuredReply: hasStructuredReplies = true
     case .info(let query): describe(exports[try find(query.name)], query, .info, &replies)
     case .go(let query):

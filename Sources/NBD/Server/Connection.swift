@@ -14,11 +14,14 @@ final class Connection: @unchecked Sendable {
   private let facts: [ExportFacts]
   private let log: ServerLog
   private let budget: MemoryBudget
+  private let credentials: TLSCredentials?
   private let name: String
+  /// Of a client that talks TLS: between its socket and the one that is served.
+  private var tunnel: (carrier: TLSTunnel, thread: WorkerThread, end: SharedDescriptor)?
 
   init(
     _ socket: consuming UnixSocket, name: String, exports: [NBDExport], budget: MemoryBudget,
-    log: ServerLog
+    credentials: TLSCredentials?, log: ServerLog
   ) throws(LinuxError) {
     stop = try StopSignal()
     self.socket = consume socket
@@ -27,19 +30,21 @@ final class Connection: @unchecked Sendable {
     facts = exports.map(\.facts)
     self.log = log
     self.budget = budget
+    self.credentials = credentials
   }
 
   /// Returns when the client has gone and nothing of it is left.
   func run() {
-    if let descriptor = socket?.descriptor.rawValue, let reason = serve(descriptor) {
-      log("\(name): \(reason)")
-    }
+    guard let descriptor = socket?.descriptor.rawValue else { return }
+    let reason = serve(descriptor)
+    if let reason = closeTunnel() ?? reason { log("\(name): \(reason)") }
     socket = nil
   }
 
-  private func serve(_ descriptor: CInt) -> String? {
+  private func serve(_ network: CInt) -> String? {
+    var descriptor = network
     var talk = Talk(descriptor, stop)
-    var handshake = Handshake(exports: facts)
+    var handshake = Handshake(exports: facts, requiresTLS: credentials != nil)
     var replies: [UInt8] = []
     Handshake.greet(into: &replies)
     while true {
@@ -52,6 +57,12 @@ final class Connection: @unchecked Sendable {
       case .end(let reason):
         _ = talk.send(&replies)
         return reason
+      case .startTLS:
+        if let end = talk.send(&replies) { return end.reason }
+        guard talk.input.count == 0 else { return "a client did not wait for TLS to begin" }
+        do { descriptor = try openTunnel(network) } catch { return "\(error)" }
+        talk.move(to: descriptor)
+        handshake.secured()
       case .enter(let agreement):
         do throws(BlockIOError) {
           let export = exports[agreement.export]
@@ -74,13 +85,36 @@ final class Connection: @unchecked Sendable {
   }
 }
 
+extension Connection {
+  /// Puts TLS between the client and what serves it.
+  /// - Returns: the socket to serve from now on.
+  private func openTunnel(_ network: CInt) throws -> CInt {
+    guard let credentials else { preconditionFailure("TLS without credentials") }
+    var ends: [SharedDescriptor] = []
+    try UnixSocket.pair().split { ends = [SharedDescriptor($0), SharedDescriptor($1)] }
+    let carrier = try TLSTunnel(credentials, network: network, inner: ends[0])
+    tunnel = (carrier, try WorkerThread("nbd tls") { carrier.run() }, ends[1])
+    return ends[1].rawValue
+  }
+
+  /// Waits for the last replies to go.
+  /// - Returns: why TLS came to its end; nil for an orderly end, and without TLS.
+  private func closeTunnel() -> String? {
+    guard let (carrier, thread, end) = tunnel else { return nil }
+    tunnel = nil
+    shutdown(end.rawValue, CInt(SHUT_RDWR))
+    thread.join()
+    return carrier.reason
+  }
+}
+
 /// Sends and receives during the handshake: waits, but not for ever, and not when the server is shut down.
 private struct Talk: ~Copyable {
   /// Why it is over; nil for an orderly end.
   struct End { let reason: String? }
 
   var input = ReceiveBuffer()
-  private let socket: CInt
+  private var socket: CInt
   private let stop: StopSignal
   private let deadline = HostClock.milliseconds + Limits.handshakeMilliseconds
 
@@ -88,6 +122,9 @@ private struct Talk: ~Copyable {
     self.socket = socket
     self.stop = stop
   }
+
+  /// The talk goes on through another socket; it may not last longer for that.
+  mutating func move(to socket: CInt) { self.socket = socket }
 
   consuming func takeInput() -> ReceiveBuffer { input }
 

@@ -20,6 +20,7 @@ package final class NBDServer: @unchecked Sendable {
   private let log: ServerLog
   private let mailbox: Mailbox
   private let budget = MemoryBudget()
+  private let credentials: TLSCredentials?
   private var listeners: [Listener]
   private var tokens: [EventLoop.Token] = []
   private var clients: [Int: Client] = [:]
@@ -29,10 +30,11 @@ package final class NBDServer: @unchecked Sendable {
 
   /// Listens. The first export is the one without a name, too.
   /// - Parameters:
+  ///   - credentials: with them clients have to talk TLS.
   ///   - log: takes lines on any thread; there are never many at once.
   package init(
     listening address: NBDAddress, exports: [NBDExport], loop: EventLoop,
-    log: @escaping @Sendable (String) -> Void
+    credentials: TLSCredentials? = nil, log: @escaping @Sendable (String) -> Void
   ) throws(NBDError) {
     guard !exports.isEmpty else { throw .noExport }
     for (index, export) in exports.enumerated() {
@@ -46,6 +48,7 @@ package final class NBDServer: @unchecked Sendable {
       self.address = address
     }
     self.exports = exports
+    self.credentials = credentials
     self.loop = loop
     self.log = ServerLog(log)
     do throws(LinuxError) {
@@ -95,7 +98,8 @@ package final class NBDServer: @unchecked Sendable {
     let number = lastNumber
     do throws(LinuxError) {
       let connection = try Connection(
-        socket, name: "nbd \(address), client \(number)", exports: exports, budget: budget, log: log)
+        socket, name: "nbd \(address), client \(number)", exports: exports, budget: budget,
+        credentials: credentials, log: log)
       weak let server = self
       let thread = try WorkerThread("nbd \(number)") { [mailbox] in
         connection.run()

@@ -3,7 +3,7 @@ import BlockDevice
 package import BlockIO
 package import DiskImage
 package import Linux
-import NBD
+package import NBD
 
 /// Serves disks over vhost-user, each ring on a thread of its own.
 package final class RealTimeServer: DiskService {
@@ -15,10 +15,11 @@ package final class RealTimeServer: DiskService {
   /// Opens every image and listens on every socket; what was opened is closed again if one of them fails.
   /// - Parameters:
   ///   - journals: where changes are kept that are not flushed; nil: only in our memory.
+  ///   - tls: what NBD clients need TLS for; nothing: they need none.
   ///   - report: takes one line, on the loop's thread, for each thing that goes wrong later.
   package init(
     disks configurations: [DiskConfiguration], registry: FileRegistry, journals: JournalFolder?,
-    loop: EventLoop, report: @escaping (String) -> Void
+    tls: TLSCredentials.Files = TLSCredentials.Files(), loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.loop = loop
     let mailbox: Mailbox
@@ -54,13 +55,17 @@ package final class RealTimeServer: DiskService {
     }
     self.disks = disks
     for disk in disks { disk.onSessionEnd = { [unowned self] in onSessionEnd?() } }
-    try listen(loop) { line in mailbox.post { report(line) } }
+    try listen(loop, tls) { line in mailbox.post { report(line) } }
   }
 
   /// Lets NBD clients in; disks with the same address share it.
   private func listen(
-    _ loop: EventLoop, _ report: @escaping @Sendable (String) -> Void
+    _ loop: EventLoop, _ tls: TLSCredentials.Files, _ report: @escaping @Sendable (String) -> Void
   ) throws(ServiceError) {
+    let credentials: TLSCredentials?
+    do throws(NBDError) {
+      credentials = tls == TLSCredentials.Files() ? nil : try TLSCredentials(tls)
+    } catch { throw .nbd(error) }
     var addresses: [NBDAddress] = []
     for case let address? in disks.map(\.configuration.nbd) where !addresses.contains(address) {
       addresses.append(address)
@@ -68,7 +73,9 @@ package final class RealTimeServer: DiskService {
     for address in addresses {
       let exports = disks.filter { $0.configuration.nbd == address }.map(\.export)
       do throws(NBDError) {
-        servers.append(try NBDServer(listening: address, exports: exports, loop: loop, log: report))
+        servers.append(
+          try NBDServer(
+            listening: address, exports: exports, loop: loop, credentials: credentials, log: report))
       } catch {
         closeServers()
         throw .nbd(error)

@@ -3,6 +3,7 @@ import BlockIO
 package import DiskImage
 import Glibc
 package import Linux
+package import NBD
 import Simulation
 import TimeTravel
 
@@ -27,10 +28,12 @@ package final class ServeLoop {
   private let held = HeldLines()
 
   /// Opens, listens, and then connects to the controller.
-  /// - Parameter journals: where changes are kept, in real time, that are not flushed.
+  /// - Parameters:
+  ///   - journals: where changes are kept, in real time, that are not flushed.
+  ///   - tls: what NBD clients need TLS for.
   package init(
     disks: [DiskConfiguration], mode: TimeTravelMode, decisions: FaultDecisions = FaultDecisions(),
-    journals: JournalFolder?, loop: EventLoop, report: @escaping (String) -> Void
+    journals: JournalFolder?, tls: TLSCredentials.Files, loop: EventLoop, report: @escaping (String) -> Void
   ) throws(ServiceError) {
     self.loop = loop
     self.report = report
@@ -40,7 +43,7 @@ package final class ServeLoop {
     case .off:
       client = nil
       let realTime = try RealTimeServer(
-        disks: disks, registry: registry, journals: journals, loop: loop, report: hold)
+        disks: disks, registry: registry, journals: journals, tls: tls, loop: loop, report: hold)
       server = realTime
       realTime.onSessionEnd = { [unowned self] in hasLostSession = true }
       return

@@ -3,6 +3,7 @@ import ArgumentParser
 import DiskImage
 import Glibc
 import Linux
+import NBD
 import Scenario
 import Telemetry
 
@@ -35,8 +36,32 @@ struct ServeCommand: ParsableCommand {
   var diskOptions: [String] = []
 
   @Option(
-    help: ArgumentHelp("A TOML file with [[disk]] tables of the same keys, and seed.", valueName: "file"))
+    help: ArgumentHelp(
+      "A TOML file with [[disk]] tables of the same keys, seed, and the tls-… options below.",
+      valueName: "file"))
   var config: String?
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      NBD clients have to talk TLS (1.2 or 1.3): this folder has server-cert.pem and server-key.pem, as for \
+      qemu-nbd and nbdkit.
+      """,
+      valueName: "folder"))
+  var tlsCertificates: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The same with shared keys: a file with lines USER:KEY, the key in hexadecimal (psktool writes it).",
+      valueName: "file"))
+  var tlsPsk: String?
+
+  @Flag(
+    help: """
+      Let nobody in without a certificate signed by ca-cert.pem of that folder, and not revoked by its \
+      ca-crl.pem; shared keys are proof enough.
+      """)
+  var tlsVerifyClients = false
 
   @Option(
     help: ArgumentHelp("off, inf-cpu, or external=CONTROLLER_SOCKET.", valueName: "mode"))
@@ -129,12 +154,15 @@ struct ServeCommand: ParsableCommand {
           "type": .string("block"), "features": .array([.string("read-only"), .string("blk-file")]),
         ]).indented)
     }
-    var disks: [DiskConfiguration] = []
-    if let disk = try conventionalDisk() { disks.append(disk) }
-    if let config { disks += try loadServeConfiguration(path: config) }
-    for option in diskOptions { disks.append(try DiskConfiguration(parsing: option)) }
-    if let seed { for index in disks.indices { disks[index].seed = seed } }
-    try validateServeConfiguration(disks)
+    var configuration = try config.map(ServeConfiguration.init(path:)) ?? ServeConfiguration()
+    if let disk = try conventionalDisk() { configuration.disks.insert(disk, at: 0) }
+    for option in diskOptions { configuration.disks.append(try DiskConfiguration(parsing: option)) }
+    if let seed { for index in configuration.disks.indices { configuration.disks[index].seed = seed } }
+    if let tlsCertificates { configuration.tls.certificates = tlsCertificates }
+    if let tlsPsk { configuration.tls.keys = tlsPsk }
+    if tlsVerifyClients { configuration.tls.verifiesClients = true }
+    try configuration.validate()
+    let disks = configuration.disks
     let mode: TimeTravelMode
     switch timeTravel {
     case "off": mode = .off
@@ -149,7 +177,8 @@ struct ServeCommand: ParsableCommand {
     let loop = try EventLoop()
     let decisions = try FaultDecisions(log: faultLog, replaying: replayFaults)
     let service = try ServeLoop(
-      disks: disks, mode: mode, decisions: decisions, journals: try journals(), loop: loop, report: warn)
+      disks: disks, mode: mode, decisions: decisions, journals: try journals(),
+      tls: configuration.tls, loop: loop, report: warn)
     announce("ready: \(disks.count) disk\(disks.count == 1 ? "" : "s")")
     if verbose { for line in service.server.engines { announce(line) } }
     service.endsWithClient = exitOnDisconnect
