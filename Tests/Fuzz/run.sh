@@ -35,8 +35,7 @@ seed_nbd() {
     head -c 8 /dev/zero
     printf '\000\000\002\000'
   }
-  {
-    printf '\377\000\000\000\003'
+  whole() {
     option '\003' '\000'
     option '\010' '\000'
     option '\012' '\033'
@@ -47,7 +46,10 @@ seed_nbd() {
     request '\007'
     request '\001'
     request '\002'
-  } >"$folder/whole"
+  }
+  { printf '\377\000\000\000\003'; whole; } >"$folder/whole"
+  # An even first byte: nothing goes without TLS.
+  { printf '\376\000\000\000\003'; option '\005' '\000'; whole; } >"$folder/tls"
 }
 seed_nbd
 # A model of each kind, with what its keys may hold. TTBLK names the program, which shows its presets, too.

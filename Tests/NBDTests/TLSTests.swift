@@ -241,6 +241,11 @@ struct Secrets {
         == "TLS cannot use '/nowhere': No such file or directory")
     let folder = scratch.file("server")
     #expect(complaint(TLSCredentials.Files(certificates: folder, verifiesClients: true)) == nil)
+    scratch.shell("cp ca-cert.pem server/ca-crl.pem")
+    #expect(
+      complaint(TLSCredentials.Files(certificates: folder, verifiesClients: true))?
+        .hasPrefix("TLS cannot use '\(folder)/ca-crl.pem': ") == true)
+    unlink(scratch.file("server/ca-crl.pem"))
     for name in ["server-cert.pem", "server-key.pem", "ca-cert.pem"] {
       let whole = scratch.bytes("server/\(name)")
       scratch.write("server/\(name)", Array("junk".utf8))

@@ -73,16 +73,18 @@ package final class TLSCredentials: @unchecked Sendable {
     try Self.check(folder, gnutls_certificate_allocate_credentials(&certificate))
     try Self.check(own, gnutls_certificate_set_x509_key_file(certificate, own, key, GNUTLS_X509_FMT_PEM))
     guard verifiesClients else { return }
-    let count = gnutls_certificate_set_x509_trust_file(certificate, authority, GNUTLS_X509_FMT_PEM)
-    try Self.check(authority, count)
-    guard count > 0 else { throw .credentials(authority, "it has no certificate") }
+    try Self.check(
+      authority, gnutls_certificate_set_x509_trust_file(certificate, authority, GNUTLS_X509_FMT_PEM),
+      atLeast: 1)
     guard access(revoked, F_OK) == 0 else { return }
     try Self.check(
-      revoked, gnutls_certificate_set_x509_crl_file(certificate, revoked, GNUTLS_X509_FMT_PEM))
+      revoked, gnutls_certificate_set_x509_crl_file(certificate, revoked, GNUTLS_X509_FMT_PEM), atLeast: 1)
   }
 
-  private static func check(_ path: String, _ code: CInt) throws(NBDError) {
+  /// Throws what is no success, or fewer things than a file has to have.
+  private static func check(_ path: String, _ code: CInt, atLeast count: CInt = 0) throws(NBDError) {
     if code < 0 { throw .credentials(path, "\(TLSError(code: code))") }
+    if code < count { throw .credentials(path, "nothing of use is in it") }
   }
 
   /// Gives a session what it needs of us.

@@ -60,13 +60,12 @@ final class TLSTunnel: @unchecked Sendable {
   }
 
   private func shakeHands() -> Bool {
-    let deadline = HostClock.milliseconds + Limits.handshakeMilliseconds
     while true {
       switch session.shakeHands() {
       case .done: return true
       case .waits(let toWrite):
-        // The connection gives up when its client may have no more time, or the server is shut down.
-        if wait(Wishes(network: toWrite ? POLLOUT : POLLIN), until: deadline) { return false }
+        // The connection gives up when its client has had its time, or the server is shut down.
+        if wait(Wishes(network: toWrite ? POLLOUT : POLLIN), until: nil) { return false }
       case .end: return false
       case .failed(let why):
         reason = "TLS: \(why)"

@@ -6,15 +6,16 @@ private let exports = [
   ExportFacts(name: "bb", description: "the other", size: 4096, flags: [.hasFlags, .sendTrim]),
 ]
 
-/// The first byte says how the stream is cut; the rest is a handshake, and requests when that has come to its
+/// The first byte says how the stream is cut, and whether TLS comes first; the rest is a handshake, and requests when that has come to its
 /// end. What comes out must not depend on the cuts, be bounded, and be a reply to each option.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzNBD(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   guard count > 1 else { return 0 }
   let stream = [UInt8](UnsafeBufferPointer(start: bytes + 1, count: count - 1))
   let cut = Int(bytes[0]) + 1
-  let whole = talk(stream, cut: stream.count)
-  let pieces = talk(stream, cut: cut)
+  let requiresTLS = bytes[0] % 2 == 0
+  let whole = talk(stream, cut: stream.count, requiresTLS: requiresTLS)
+  let pieces = talk(stream, cut: cut, requiresTLS: requiresTLS)
   precondition(whole == pieces, "the stream was cut, and something else came of it")
   return 0
 }
@@ -25,9 +26,10 @@ private struct Outcome: Equatable {
   var verdicts: [RequestVerdict] = []
 }
 
-private func talk(_ stream: [UInt8], cut: Int) -> Outcome {
+private func talk(_ stream: [UInt8], cut: Int, requiresTLS: Bool) -> Outcome {
   var outcome = Outcome()
-  var handshake = Handshake(exports: exports)
+  var handshake = Handshake(exports: exports, requiresTLS: requiresTLS)
+  var isSecured = !requiresTLS
   var waiting: [UInt8] = []
   var position = 0
   var agreement: Agreement?
@@ -46,8 +48,13 @@ private func talk(_ stream: [UInt8], cut: Int) -> Outcome {
       }
       outcome.step = step
       if case .end = step { return outcome }
+      if step == .startTLS {
+        precondition(!isSecured)
+        isSecured = true
+        handshake.secured()
+      }
       if case .enter(let chosen) = step {
-        precondition(exports.indices.contains(chosen.export))
+        precondition(isSecured && exports.indices.contains(chosen.export))
         precondition(chosen.hasStructuredReplies || !chosen.hasAllocationContext)
         // Every second one is refused, as if it could not be served.
         if outcome.replies.count % 2 == 0 {
