@@ -70,6 +70,25 @@ import Testing
     #expect(whole.holes == 0)
   }
 
+  @Test func `what was data and became a hole is sent as zeros, and told as a hole`() throws {
+    let scratch = Scratch()
+    let bytes = Self.disk(scratch)
+    let server = try TestServer(scratch, disks: ["d"])
+    let client = try TestClient(server.address)
+    try client.enter()
+    #expect(try client.read(0, 65536) == Array(bytes[..<65536]))
+    #expect(try client.perform(.trim, 0, 65536) == 0)
+    // The kernel is not asked again about a run of data: what was read is sent.
+    let cookie = try client.request(.read, 0, 65536)
+    let again = try client.collect(cookie, 0, 65536)
+    #expect(again.bytes == [UInt8](repeating: 0, count: 65536))
+    #expect(again.holes == 0)
+    #expect(try client.status(0, 65536).map(\.1) == [3])
+    // What is looked at anew is known.
+    let later = try client.request(.read, 0, 65536)
+    #expect(try client.collect(later, 0, 65536).holes == 1)
+  }
+
   @Test func `zeros are made with and without holes`() throws {
     let scratch = Scratch()
     var bytes = Self.disk(scratch)

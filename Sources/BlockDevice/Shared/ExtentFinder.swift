@@ -25,7 +25,7 @@ package struct DiskExtent: Equatable, Sendable {
 package struct ExtentFinder {
   private let device: SharedDevice
   private var segments: [Segment] = []
-  /// The last run of data that was found in a file, during one call.
+  /// The last run of data that was found in a file.
   private var data: (file: UInt8, range: Range<UInt64>)?
   /// How many pieces may still be looked at.
   private var patience = 0
@@ -36,12 +36,15 @@ package struct ExtentFinder {
   /// stretches than `limit`, or too much work. Neighbours differ.
   ///
   /// The range is not empty and lies within the disk; at least one stretch is appended.
+  /// - Parameter missesNewHoles: takes for data what was data at an earlier call. Who reads a file from its
+  ///   beginning to its end asks the kernel once for each run of data then, and not each time: tmpfs looks at
+  ///   every page up to the next hole.
   package mutating func find(
-    _ range: Range<UInt64>, limit: Int, into extents: inout [DiskExtent]
+    _ range: Range<UInt64>, limit: Int, missesNewHoles: Bool = false, into extents: inout [DiskExtent]
   ) throws(DiskImageError) {
     let first = extents.count
     patience = Limits.extentPiecesMax
-    data = nil
+    if !missesNewHoles { data = nil }
     if let file = device.plainFile {
       let whole = Segment(.file(0), offset: range.lowerBound, count: range.upperBound - range.lowerBound)
       _ = append(whole, of: file, number: 0, from: first, limit: limit, &extents)

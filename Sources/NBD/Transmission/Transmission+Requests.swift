@@ -152,7 +152,7 @@ extension Transmission {
     extents.removeAll(keepingCapacity: true)
     let range = entry.offset..<entry.offset + UInt64(entry.length)
     // Whoever reads the range hears of the failure.
-    guard (try? finder.find(range, limit: Limits.chunksMax + 1, into: &extents)) != nil,
+    guard (try? finder.find(range, limit: Limits.chunksMax + 1, missesNewHoles: true, into: &extents)) != nil,
       extents.reduce(0, { $0 + $1.count }) == UInt64(entry.length),
       extents.contains(where: \.isZero)
     else { return }
