@@ -2,7 +2,7 @@
 """Times ttblk serve beside qemu-storage-daemon: block.py TTBLK [--disk DIR] [--memory DIR] [--gibibytes N]
 [--rounds N] [--milliseconds N] [--out DIR] [--medium TEXT]... [--load TEXT]... [TABLE]...
 
-Tables: raw, cow, touch, fio, queues, idle. One front-end (ttblk bench block) loads one back-end at a time; in each
+Tables: raw, cow, touch, fio, queues, idle, nbd. One front-end (ttblk bench block) loads one back-end at a time; in each
 row ours and each engine of the peer's take turns, every time in a new process on a file of the same contents, and the
 medians are compared: ours against the best of the peer's engines. Processor time is that of the back-end's process.
 With --medium and --load, only rows of raw and cow in whose name such a text is ("cached", "128 KiB").
@@ -274,6 +274,36 @@ def queues():
           f"{two / one:.2f} times (the front-end's threads share the {os.cpu_count()} processors)", flush=True)
 
 
+def nbd():
+    """nbdcopy of a whole disk in memory to nowhere: four connections, with and without TLS."""
+    folder = folder_of("tmpfs")
+    base, socket = make_base(folder), folder + "/s"
+    with open(folder + "/keys.psk", "w") as file:
+        file.write(f"alice:{os.urandom(32).hex()}\n")
+    tls = ["--object", f"tls-creds-psk,id=t,endpoint=server,dir={folder}", "--tls-creds", "t"]
+    peer = ["qemu-nbd", "-f", "raw", "-t", "-e", "8", "-x", "d", "-k", socket, base]
+    mine = [options.ttblk, "serve", "--disk", f"name=d,image={base},format=raw,nbd=unix:{socket}"]
+    print(f"\nnbdcopy of {options.gibibytes} GiB from tmpfs, seconds\n\n| | ours | qemu-nbd | times |\n|---|---|---|---|")
+    for name, secure in [("plain", False), ("TLS, shared key", True)]:
+        uri = f"nbds+unix://alice@/d?socket={socket}&tls-psk-file={folder}/keys.psk" if secure else \
+            f"nbd+unix:///d?socket={socket}"
+        commands = {"ttblk": mine + (["--tls-psk", folder + "/keys.psk"] if secure else []),
+                    "qemu-nbd": peer + (tls if secure else [])}
+        times = {who: [] for who in commands}
+        for _ in range(options.rounds):
+            for who, command in commands.items():
+                with Backend(command, socket):
+                    begin = time.monotonic()
+                    subprocess.run(["nbdcopy", uri, "null:"], check=True)
+                    times[who].append(time.monotonic() - begin)
+        for who, values in times.items():
+            records.append(["nbd", name, who, median(values), min(values), max(values), 0])
+        cells = [f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})" for values in times.values()]
+        print(f"| {name} | {cells[0]} | {cells[1]} | {median(times['qemu-nbd']) / median(times['ttblk']):.2f} |",
+              flush=True)
+    os.unlink(folder + "/keys.psk")
+
+
 def idle():
     """A thousand disks that nobody uses, and wake-ups of one whose client does nothing."""
     folder = folder_of("tmpfs")
@@ -344,7 +374,7 @@ plot $data using 2:xtic(1) title 'ttblk', '' using 3 title 'qemu-storage-daemon,
 
 
 tables = {"raw": lambda: rows("raw"), "cow": lambda: rows("cow"), "touch": touch, "fio": fio, "queues": queues,
-          "idle": idle}
+          "idle": idle, "nbd": nbd}
 try:
     for name in options.tables or tables:
         tables[name]()

@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 
 set_up() {
   "$top/images/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev libgnutls28-dev pkg-config python3 \
-    uml-utilities qemu-utils qemu-system-common fio gnuplot-nox valgrind
+    uml-utilities qemu-utils qemu-system-common fio libnbd-bin gnuplot-nox valgrind
   TTBLK_GUEST=$("$top/images/guest/build.sh")
   export TTBLK_GUEST
   swift build --package-path "$top" -c release --product ttblk --static-swift-stdlib >"$work/build.log" 2>&1 ||
