@@ -99,9 +99,8 @@ finish() {
 
 packages() {
   command -v swift >/dev/null || { echo "no swift on the PATH: install it from swift.org" >&2; return 1; }
-  # The first seven build the package; the others are what tests ask for an opinion.
-  images/setup.sh libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev libgnutls28-dev pkg-config \
-    git perl strace openssl uml-utilities qemu-utils qemu-system-x86 qemu-system-common fio libnbd-bin \
+  # What tests ask for an opinion.
+  images/setup.sh --build git perl strace openssl uml-utilities qemu-utils qemu-system-x86 qemu-system-common fio libnbd-bin \
     python3-libnbd e2fsprogs procps shellcheck
 }
 

@@ -7,7 +7,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/ttblk-bench-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 set_up() {
-  "$top/images/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev libgnutls28-dev pkg-config python3 \
+  "$top/images/setup.sh" --build python3 \
     uml-utilities qemu-utils qemu-system-common fio libnbd-bin gnuplot-nox valgrind
   TTBLK_GUEST=$("$top/images/guest/build.sh")
   export TTBLK_GUEST

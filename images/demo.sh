@@ -20,7 +20,7 @@ run() {
 
 set_up() {
   command -v swift >/dev/null || { echo "demo: no swift on the PATH: install it from swift.org" >&2; exit 1; }
-  "$here/setup.sh" libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev libgnutls28-dev pkg-config strace
+  "$here/setup.sh" --build strace
   TTBLK_GUEST=$("$here/guest/build.sh" --debian)
   export TTBLK_GUEST
   echo "demo: building ttblk" >&2

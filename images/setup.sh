@@ -1,6 +1,12 @@
 #!/bin/bash
-# setup.sh PACKAGE...: installs the Debian packages that are missing, as root; else says how to.
+# setup.sh [--build] PACKAGE...: installs the Debian packages that are missing, as root; else says how to. With --build
+# also those that ttblk is built with.
 set -euo pipefail
+
+if [[ ${1-} == --build ]]; then
+  shift
+  set -- libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev libgnutls28-dev pkg-config "$@"
+fi
 
 missing=()
 for package; do

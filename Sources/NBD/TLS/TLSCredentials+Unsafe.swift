@@ -18,6 +18,9 @@ package final class TLSCredentials: @unchecked Sendable {
     /// Clients without a shared key must have a certificate that `ca-cert.pem` has signed.
     package var verifiesClients: Bool
 
+    /// Whether nothing is asked for.
+    package var isEmpty: Bool { self == Files() }
+
     package init(certificates: String? = nil, keys: String? = nil, verifiesClients: Bool = false) {
       self.certificates = certificates
       self.keys = keys

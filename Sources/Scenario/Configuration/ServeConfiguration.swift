@@ -38,7 +38,7 @@ package struct ServeConfiguration {
         throw ConfigurationError("two disks have the socket '\(socket)'")
       }
     }
-    guard tls != TLSCredentials.Files() else { return }
+    guard !tls.isEmpty else { return }
     guard disks.contains(where: { $0.nbd != nil }) else {
       throw ConfigurationError("TLS is for NBD clients, and no disk has an nbd address")
     }

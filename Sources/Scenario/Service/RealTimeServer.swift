@@ -64,7 +64,7 @@ package final class RealTimeServer: DiskService {
   ) throws(ServiceError) {
     let credentials: TLSCredentials?
     do throws(NBDError) {
-      credentials = tls == TLSCredentials.Files() ? nil : try TLSCredentials(tls)
+      credentials = tls.isEmpty ? nil : try TLSCredentials(tls)
     } catch { throw .nbd(error) }
     var addresses: [NBDAddress] = []
     for case let address? in disks.map(\.configuration.nbd) where !addresses.contains(address) {
