@@ -36,6 +36,9 @@ import Testing
     #expect(try offsets((1 << 20) + 1536, alignment: 4096) == [8192, 257, 12288])
     #expect(try offsets(1 << 20, alignment: nil) == [131072, 256, 262144])
     #expect(try offsets(4 << 30, alignment: nil) == [131072, 1 << 20, 131072 + 1 << 20])
+    // With data at a multiple of 128 KiB this one would be out of UML's reach.
+    #expect(
+      try offsets((8 << 40) - (64 << 20), alignment: nil) == [8192, 2_147_467_264, 2_147_475_456])
   }
 
   @Test("what we encode we parse")

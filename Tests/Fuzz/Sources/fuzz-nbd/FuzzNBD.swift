@@ -6,8 +6,9 @@ private let exports = [
   ExportFacts(name: "bb", description: "the other", size: 4096, flags: [.hasFlags, .sendTrim]),
 ]
 
-/// The first byte says how the stream is cut, and whether TLS comes first; the rest is a handshake, and requests when that has come to its
-/// end. What comes out must not depend on the cuts, be bounded, and be a reply to each option.
+/// The first byte says how the stream is cut, and whether TLS comes first; the rest is a handshake, and requests
+/// when that has come to its end. What comes out must not depend on the cuts, be bounded, and be a reply to each
+/// option.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzNBD(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   guard count > 1 else { return 0 }
