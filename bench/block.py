@@ -2,10 +2,10 @@
 """Times ttblk serve beside qemu-storage-daemon: block.py TTBLK [--disk DIR] [--memory DIR] [--gibibytes N]
 [--rounds N] [--milliseconds N] [--out DIR] [--medium TEXT]... [--load TEXT]... [TABLE]...
 
-Tables: raw, cow, touch, fio, queues, idle, nbd. One front-end (ttblk bench block) loads one back-end at a time; in each
+Tables: raw, cow, scattered, touch, fio, queues, idle, nbd. One front-end (ttblk bench block) loads one back-end at a time; in each
 row ours and each engine of the peer's take turns, every time in a new process on a file of the same contents, and the
 medians are compared: ours against the best of the peer's engines. Processor time is that of the back-end's process.
-With --medium and --load, only rows of raw and cow in whose name such a text is ("cached", "128 KiB").
+With --medium and --load, only rows of raw, cow and scattered in whose name such a text is ("cached", "128 KiB").
 Writes what it measured to DIR/block.csv, and a plot beside it where there is gnuplot.
 """
 import argparse, csv, json, os, shutil, signal, statistics, subprocess, sys, time
@@ -156,11 +156,28 @@ def summary(ratios):
           f"processor {min(costs):.2f} to {max(costs):.2f}, median {median(costs):.2f}", flush=True)
 
 
-def fill(command, socket):
-    """Writes every other 128 KiB of the first half: an overlay that is neither empty nor full."""
+def fill(command, socket, block):
+    """Writes half of all blocks, in an order without a pattern: an overlay that is neither empty nor full."""
     with Backend(command, socket) as backend:
-        subprocess.run([options.ttblk, "bench", "block", socket, "--pattern", "write", "--size", "131072", "--depth",
-                        "8", "--touch-once", str(size // 131072 // 2)], check=True, capture_output=True)
+        subprocess.run([options.ttblk, "bench", "block", socket, "--pattern", "randwrite", "--size", str(block), "--depth",
+                        "8", "--touch-once", str(size // block // 2)], check=True, capture_output=True)
+
+
+def copy(source, target):
+    """Page by page, for the reason that `warm` has, and without the holes."""
+    with open(source, "rb", buffering=0) as old, open(target, "wb", buffering=0) as new:
+        end, length = 0, os.fstat(old.fileno()).st_size
+        new.truncate(length)
+        while end < length:
+            try:
+                start = os.lseek(old.fileno(), end, os.SEEK_DATA)
+            except OSError:  # nothing but a hole is left
+                break
+            end = os.lseek(old.fileno(), start, os.SEEK_HOLE)
+            old.seek(start)
+            new.seek(start)
+            for _ in range(start, end, 4096):
+                new.write(old.read(4096))
 
 
 def warm(path):
@@ -178,35 +195,49 @@ def chosen(names, texts):
     return [name for name in names if any(text in str(name) for text in texts or [""])]
 
 
-def rows(table):
+def rows(table, rows_of_media=loads, block=131072, title="Half-filled overlay (UML COW; qcow2)"):
+    """For overlays, every run has one of its own, a copy of the first: what a run writes, no other one reads."""
     ratios = []
     for medium in chosen(media, options.medium):
         folder = folder_of(medium)
         base, direct = make_base(folder), medium == "ext4 O_DIRECT"
-        if table == "raw":
-            images = {"ttblk": base, "peer": base}
-            formats = {"ttblk": "raw", "peer": "raw"}
-        else:
-            images = {"ttblk": folder + "/o.cow", "peer": folder + "/o.qcow2"}
-            formats = {"ttblk": "uml-cow", "peer": "qcow2"}
-            make_overlays(base, images["ttblk"], images["peer"])
-            fill(ours(images["ttblk"], "uml-cow", direct, folder + "/s"), folder + "/s")
-            fill(peers(images["peer"], "qcow2", direct, "threads", folder + "/s"), folder + "/s")
+        cow, qcow2, socket = folder + "/o.cow", folder + "/o.qcow2", folder + "/s"
+        first = {cow: folder + "/first.cow", qcow2: folder + "/first.qcow2"}
+        if table != "raw":
+            make_overlays(base, first[cow], first[qcow2])
+            fill(ours(first[cow], "uml-cow", False, socket), socket, block)
+            fill(peers(first[qcow2], "qcow2", False, "threads", socket), socket, block)
         if medium == "ext4 cached":
             warm(base)
-        heading(f"{'Raw' if table == 'raw' else 'Half-filled overlay (UML COW; qcow2)'}, {medium}")
-        for name, pattern, block, depth in chosen(loads, options.load):
-            contestants = [("ttblk", lambda: (ours(images["ttblk"], formats["ttblk"], direct, folder + "/s"),
-                                              folder + "/s"))]
+        heading(f"{title}, {medium}")
+
+        def prepared(command, image):
+            if table != "raw":
+                copy(first[image], image)
+                os.sync()
+            return command, socket
+
+        for name, pattern, bytes, depth in chosen(rows_of_media, options.load):
+            if table == "raw":
+                mine, its, formats = base, base, ("raw", "raw")
+            else:
+                mine, its, formats = cow, qcow2, ("uml-cow", "qcow2")
+            contestants = [("ttblk", lambda: prepared(ours(mine, formats[0], direct, socket), mine))]
             for engine in engines(medium):
-                contestants.append((engine, lambda engine=engine: (
-                    peers(images["peer"], formats["peer"], direct, engine, folder + "/s"), folder + "/s")))
+                contestants.append((engine, lambda engine=engine: prepared(
+                    peers(its, formats[1], direct, engine, socket), its)))
             ratios.append(compare(f"{table} {medium}", name, contestants,
-                                  lambda backend: load(backend, pattern, block, depth)))
-        if table != "raw":
-            os.unlink(images["ttblk"])
-            os.unlink(images["peer"])
+                                  lambda backend: load(backend, pattern, bytes, depth)))
+        for path in [*first, *first.values()]:
+            if os.path.exists(path):
+                os.unlink(path)
     summary(ratios)
+
+
+def scattered():
+    """The worst that can be read: every other page from another file, anywhere, on average."""
+    rows("scattered", [row for row in loads if row[1] == "read"], 4096,
+         "Overlay of which half was written at random, 4 KiB at a time")
 
 
 def make_overlays(base, cow, qcow2):
@@ -355,7 +386,7 @@ def plot():
         return
     best = {}
     for table, name, who, rate, *_ in records:
-        if table.startswith(("raw", "cow")):
+        if table.startswith(("raw", "cow", "scattered")):
             row = best.setdefault((table, name), {"ttblk": 0, "peer": 0})
             key = "ttblk" if who == "ttblk" else "peer"
             row[key] = max(row[key], rate)
@@ -373,7 +404,7 @@ plot $data using 2:xtic(1) title 'ttblk', '' using 3 title 'qemu-storage-daemon,
     print(f"{options.out}/block.png")
 
 
-tables = {"raw": lambda: rows("raw"), "cow": lambda: rows("cow"), "touch": touch, "fio": fio, "queues": queues,
+tables = {"raw": lambda: rows("raw", title="Raw"), "cow": lambda: rows("cow"), "scattered": scattered, "touch": touch, "fio": fio, "queues": queues,
           "idle": idle, "nbd": nbd}
 try:
     for name in options.tables or tables:
