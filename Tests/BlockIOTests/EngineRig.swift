@@ -31,6 +31,9 @@ final class Memory {
     let start = base - whole.baseAddress!
     return whole[..<start].allSatisfy { $0 == 0xa5 } && whole[(start + count)...].allSatisfy { $0 == 0xa5 }
   }
+  func isEqual(to other: Memory) -> Bool {
+    count == other.count && withExtendedLifetime((self, other)) { memcmp(base, other.base, count) == 0 }
+  }
   func parts(_ lengths: [Int]) -> [iovec] {
     cut(UnsafeMutableRawBufferPointer(start: base, count: count), lengths)
   }
@@ -41,6 +44,8 @@ final class EngineRig {
   let engine: any QueuedEngine
   private(set) var events: [IOEvent] = []
   private var lastTag: UInt64 = 1000
+  /// What the engine reads or fills, whether the test looks at it or not.
+  private var memories: [Memory] = []
 
   init(_ engine: any QueuedEngine) { self.engine = engine }
 
@@ -56,6 +61,7 @@ final class EngineRig {
   ) -> UInt64 {
     lastTag += 1
     let parts = memory?.parts(lengths) ?? []
+    if let memory { memories.append(memory) }
     let operation = IOOperation(
       kind, file, offset: offset, count: memory.map { UInt64($0.count) } ?? count, tag: lastTag)
     parts.withUnsafeBufferPointer { engine.enqueue(operation, parts: $0) }
@@ -67,6 +73,7 @@ final class EngineRig {
   func drain() throws -> [IOEvent] {
     while engine.underWay > 0 { try engine.run(.forever, into: &events) }
     defer { events = [] }
+    memories = []
     return events
   }
 

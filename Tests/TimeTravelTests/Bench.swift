@@ -12,6 +12,8 @@ final class Bench {
   let controller: Controller
   private(set) var log: [String] = []
   private(set) var endings: [Controller.Ending] = []
+  /// A client that nobody mentions any more is still there.
+  private var clients: [ScriptedClient] = []
 
   init(
     clients: Int, transport: Controller.Transport = .sharedMemory, timeAtStart: UInt64 = 0,
@@ -37,7 +39,10 @@ final class Bench {
       theirs = $1.release()
     }
     try controller.adopt(UnixSocket(owning: Descriptor(owning: theirs)))
-    return try ScriptedClient(name: name, mode: mode, socket: UnixSocket(owning: Descriptor(owning: mine)))
+    let client = try ScriptedClient(
+      name: name, mode: mode, socket: UnixSocket(owning: Descriptor(owning: mine)))
+    clients.append(client)
+    return client
   }
 
   /// Lets the controller do all that it can do now.
