@@ -180,6 +180,20 @@ def copy(source, target):
                 new.write(old.read(4096))
 
 
+def settle(folder):
+    """Writes everything back, and waits until the file system has given back what was freed, too."""
+    os.sync()
+    number = os.stat(folder).st_dev
+    path, before = f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat", None
+    while os.path.exists(path):
+        with open(path) as file:
+            now = file.read().split()[11:15]  # discards
+        if now == before:
+            return
+        before = now
+        time.sleep(0.5)
+
+
 def warm(path):
     """Whoever is first in a row of cached files would have to read them from the disk. By small reads, as a guest
     does: from large ones the page cache gets folios of megabytes, in which each write of 4 KiB takes ten times as
@@ -214,7 +228,7 @@ def rows(table, rows_of_media=loads, block=131072, title="Half-filled overlay (U
         def prepared(command, image):
             if table != "raw":
                 copy(first[image], image)
-                os.sync()
+                settle(folder)
             return command, socket
 
         for name, pattern, bytes, depth in chosen(rows_of_media, options.load):
@@ -257,7 +271,7 @@ def touch():
 
     def fresh(command):
         make_overlays(base, cow, qcow2)
-        os.sync()
+        settle(folder)
         return command, socket
 
     contestants = [("ttblk", lambda: fresh(ours(cow, "uml-cow", True, socket)))]

@@ -57,10 +57,13 @@ struct HDDReference {
     HDDReference(
       name: "cheetah9LP, SPTF, depth 32", drive: "cheetah9lp", changes: ["scheduler": "sptf"], depth: 32,
       expected: [("iops", 197.0, 6), ("mean", 162.3, 6)]),
-    // Our zones are not the drive's; a queue makes more of that than a single request.
+    // The reference gains less from a long queue, with the same seek curve and zones; why is not known.
     HDDReference(
       name: "Maxtor 10K V, SPTF, depth 4", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 4,
-      expected: [("iops", 163.2, 10)]),
+      expected: [("iops", 163.2, 6)]),
+    HDDReference(
+      name: "Maxtor 10K V, SPTF, depth 8", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 8,
+      expected: [("iops", 195.7, 6)]),
     HDDReference(
       name: "Maxtor 10K V, SPTF, depth 32", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 32,
       expected: [("iops", 265.9, 10)]),

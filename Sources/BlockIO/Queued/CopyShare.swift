@@ -3,10 +3,10 @@
 /// Divides the copying of what is in the page cache between one run and the next, and between the owner of a
 /// ring and the ring's workers.
 ///
-/// It is copied by the processor that enters the ring, one transfer after the other. A run does half of what
-/// is under way and leaves the rest for the next one: the owner gives out the first answers, and its peer uses
-/// them and asks for more while the rest is copied. Otherwise the two would take turns (half as many again a
-/// second, 4 KiB at a depth of 8 and 32; measured).
+/// It is copied by the processor that enters the ring, one transfer after the other. A run does half of
+/// what is under way and leaves the rest for the next one: the owner gives out the first answers, and its
+/// peer uses them and asks for more while the rest is copied. Otherwise the two would take turns (half as
+/// many again a second, 4 KiB at a depth of 8 and 32; measured).
 ///
 /// Workers take some large reads, as long as the owner has others to copy meanwhile: a third more a second,
 /// for a quarter more processor time each (128 KiB, depth 8, two processors; measured). They take no writes,

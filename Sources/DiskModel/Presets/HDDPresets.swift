@@ -8,9 +8,9 @@ extension Preset {
       summary: "Maxtor Atlas 10K V, 300 GB, 10,001 rpm, SCSI, write-through",
       source: """
         parameters of the Western Digital fork of DiskSim 4.0 (maxtor300g: seek curve measured, every fourth \
-        point kept; head switch, overheads, bus, skew of 0.24 revolutions, runs of 32 cylinders). Assumed: \
-        16 zones of equal width, whose mean is the drive's (the layout has 77 kinds of tracks), 64 segments \
-        of 256 KiB, write settle 0, order by positioning time over 32 requests, age bound
+        point kept; head switch, overheads, bus, skew of 0.24 revolutions, runs of 32 cylinders; 16 zones, \
+        in each the mean of its kinds of tracks). Assumed: 64 segments of 256 KiB, write settle 0, order by \
+        positioning time over 32 requests, age bound
         """,
       parameters: atlas10kV),
     Preset(
@@ -108,10 +108,15 @@ extension Preset {
   }
 
   private static let atlas10kV: ParameterTable = {
-    let tracks: [Int64] = [
-      1170, 1144, 1114, 1092, 1060, 1025, 998, 979, 935, 872, 829, 779, 746, 702, 655, 561,
+    // Where the layout has another length of tracks from, and that of all surfaces on average.
+    let tracks: [(cylinders: Int64, sectors: Int64)] = [
+      (5249, 1136), (4984, 1106), (5112, 1078), (5112, 1047), (5104, 1020), (5112, 1000), (5112, 962),
+      (5112, 937), (5112, 903), (5112, 881), (5112, 844), (5112, 805), (5104, 764), (5112, 716), (5112, 668),
+      (3839, 614),
     ]
-    let zones = tracks.map { zone(5032, $0, skews: ($0 * 2402 + 9999) / 10_000, ($0 * 2402 + 9999) / 10_000) }
+    let zones = tracks.map { (cylinders, sectors) in
+      zone(cylinders, sectors, skews: (sectors * 2402 + 9999) / 10_000, (sectors * 2402 + 9999) / 10_000)
+    }
     let drive: ParameterTable = [
       "kind": "hdd", "rpm": 10_001, "surfaces": 8, "run_cylinders": 32, "capacity": 299_999_999_488,
       "zone": .array(zones),
