@@ -2,9 +2,10 @@
 """Times ttblk serve beside qemu-storage-daemon: block.py TTBLK [--disk DIR] [--memory DIR] [--gibibytes N]
 [--rounds N] [--milliseconds N] [--out DIR] [--medium TEXT]... [--load TEXT]... [TABLE]...
 
-Tables: raw, cow, scattered, touch, fio, queues, idle, nbd. One front-end (ttblk bench block) loads one back-end at a time; in each
-row ours and each engine of the peer's take turns, every time in a new process on a file of the same contents, and the
-medians are compared: ours against the best of the peer's engines. Processor time is that of the back-end's process.
+Tables: raw, cow, scattered, touch, fio, queues, idle, nbd. One front-end (ttblk bench block) loads one back-end at a
+time; in each row ours and each engine of the peer's take turns, every time in a new process on a file of the same
+contents, and the medians are compared: ours against the best of the peer's engines. Processor time is that of the
+back-end's process.
 With --medium and --load, only rows of raw, cow and scattered in whose name such a text is ("cached", "128 KiB").
 Writes what it measured to DIR/block.csv, and a plot beside it where there is gnuplot.
 """
@@ -209,8 +210,8 @@ def chosen(names, texts):
     return [name for name in names if any(text in str(name) for text in texts or [""])]
 
 
-def rows(table, rows_of_media=loads, block=131072, title="Half-filled overlay (UML COW; qcow2)"):
-    """For overlays, every run has one of its own, a copy of the first: what a run writes, no other one reads."""
+def rows(table, wanted=loads, block=131072, title="Half-filled overlay (UML COW; qcow2)"):
+    """One for each load and medium. A run with an overlay has one of its own: what it writes, no other one reads."""
     ratios = []
     for medium in chosen(media, options.medium):
         folder = folder_of(medium)
@@ -231,7 +232,7 @@ def rows(table, rows_of_media=loads, block=131072, title="Half-filled overlay (U
                 settle(folder)
             return command, socket
 
-        for name, pattern, bytes, depth in chosen(rows_of_media, options.load):
+        for name, pattern, length, depth in chosen(wanted, options.load):
             if table == "raw":
                 mine, its, formats = base, base, ("raw", "raw")
             else:
@@ -241,7 +242,7 @@ def rows(table, rows_of_media=loads, block=131072, title="Half-filled overlay (U
                 contestants.append((engine, lambda engine=engine: prepared(
                     peers(its, formats[1], direct, engine, socket), its)))
             ratios.append(compare(f"{table} {medium}", name, contestants,
-                                  lambda backend: load(backend, pattern, bytes, depth)))
+                                  lambda backend: load(backend, pattern, length, depth)))
         for path in [*first, *first.values()]:
             if os.path.exists(path):
                 os.unlink(path)
@@ -418,8 +419,8 @@ plot $data using 2:xtic(1) title 'ttblk', '' using 3 title 'qemu-storage-daemon,
     print(f"{options.out}/block.png")
 
 
-tables = {"raw": lambda: rows("raw", title="Raw"), "cow": lambda: rows("cow"), "scattered": scattered, "touch": touch, "fio": fio, "queues": queues,
-          "idle": idle, "nbd": nbd}
+tables = {"raw": lambda: rows("raw", title="Raw"), "cow": lambda: rows("cow"), "scattered": scattered, "touch": touch,
+          "fio": fio, "queues": queues, "idle": idle, "nbd": nbd}
 try:
     for name in options.tables or tables:
         tables[name]()

@@ -1,4 +1,4 @@
-// Who copies large transfers through the page cache.
+// Who copies what is in the page cache, and how much at a time.
 
 /// Divides the copying of what is in the page cache between one run and the next, and between the owner of a
 /// ring and the ring's workers.
