@@ -144,13 +144,15 @@ build_ahead() {
 
 # The suites that parse what others wrote. The runner itself leaks a few bytes.
 address_sanitizer() {
-  ASAN_OPTIONS=detect_leaks=0 swift test --disable-xctest "${address[@]}" \
+  swift build --build-tests "${address[@]}" || return
+  ASAN_OPTIONS=detect_leaks=0 swift test --skip-build --disable-xctest "${address[@]}" \
     --filter '^(VhostUser|DiskImage|BlockIO|Linux|TimeTravel|NBD)Tests\.'
 }
 
 # The suites with threads that share something; not those that fork, or look at single threads for minutes.
 thread_sanitizer() {
-  swift test --disable-xctest "${thread[@]}" \
+  swift build --build-tests "${thread[@]}" || return
+  swift test --skip-build --disable-xctest "${thread[@]}" \
     --filter '^(Linux|VhostUser|NBD)Tests\.|LaneThreadTests|SharedDeviceTests|FileRegistryTests' \
     --skip 'InflightCrashTests|NBDTests.ModelTests'
 }
