@@ -7,9 +7,9 @@ import Linux
 ///
 /// Only its owner enters the ring, so that the kernel posts completions when it is entered and interrupts
 /// nobody (`SINGLE_ISSUER`, `DEFER_TASKRUN`); older kernels do without. Writes into the page cache are system
-/// calls of their own, mostly (`Patience`), and so is what reaches a file in memory. A run copies half of what
-/// is under way, and kernel threads take part in large reads (`CopyShare`). No more operations are in the ring than half of what its
-/// completion queue holds; the others wait in the table.
+/// calls of their own, mostly (`Patience`), and so is what reaches a file in memory. A run copies half of
+/// what is under way, and kernel threads take part in large reads (`CopyShare`). No more operations are in
+/// the ring than half of what its completion queue holds; the others wait in the table.
 ///
 /// SAFETY: a request carries the address of its operation, which stays until its completion is reaped.
 final class UringEngine: TableEngine {
