@@ -28,7 +28,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 # What every process that comes from here can be told by, even if it left its process group.
 export TTBLK_TEST_RUN=$$-$EPOCHREALTIME
 child=
-ahead=
 report=
 causes=
 failed=()
@@ -48,7 +47,6 @@ leave() {
   local process
   trap - EXIT
   [[ -z $child ]] || kill -KILL -- "-$child" 2>/dev/null
-  [[ -z $ahead ]] || kill -KILL -- "-$ahead" 2>/dev/null
   for process in $(left_over); do kill -KILL "$process" 2>/dev/null; done
   rm -f "$log"
 }
@@ -58,18 +56,17 @@ trap 'exit 143' TERM HUP
 
 # step NAME COMMAND...: runs it, and takes note of its end.
 step() {
-  local name=$1 begin=$SECONDS status follower
+  local name=$1 begin=$SECONDS status
   shift
   echo "== $name"
   # A file and its follower, not a pipe: one that is left behind would keep a pipe open, and us waiting.
   "$@" </dev/null >"$log" 2>&1 &
   child=$!
   tail --pid="$child" -n +1 -f "$log" &
-  follower=$!
   wait "$child"
   status=$?
   kill -KILL -- "-$child" 2>/dev/null
-  wait "$follower"
+  wait
   child=
   report+=$(printf '%-18s %5d s  %s' "$name" $((SECONDS - begin)) "$( ((status)) && echo "FAILED ($status)")")$'\n'
   ((status == 0)) && return
@@ -130,29 +127,15 @@ manual() {
 
 fuzzers() { Tests/Fuzz/run.sh $((${TTBLK_LONG:-0} ? 60 : 5)); }
 
-# In these the sanitizers' tests are built. The address sanitizer's are optimised: a quarter of the time to run.
-address=(--sanitize=address --scratch-path .build-asan -c release -Xswiftc -enable-testing)
-thread=(--sanitize=thread --scratch-path .build-tsan)
-
-# Builds them with what the processors have left over while the tests wait for their guests. The steps themselves wait
-# for that, as swift does for a folder that is in use, and say what went wrong.
-build_ahead() {
-  chrt --idle -p 0 "$BASHPID"
-  swift build --build-tests "${address[@]}"
-  swift build --build-tests "${thread[@]}"
-}
-
-# The suites that parse what others wrote. The runner itself leaks a few bytes.
+# The suites that parse what others wrote; optimised, they take a quarter of the time. The runner itself leaks a few bytes.
 address_sanitizer() {
-  swift build --build-tests "${address[@]}" || return
-  ASAN_OPTIONS=detect_leaks=0 swift test --skip-build --disable-xctest "${address[@]}" \
-    --filter '^(VhostUser|DiskImage|BlockIO|Linux|TimeTravel|NBD)Tests\.'
+  ASAN_OPTIONS=detect_leaks=0 swift test --disable-xctest --sanitize=address --scratch-path .build-asan \
+    -c release -Xswiftc -enable-testing --filter '^(VhostUser|DiskImage|BlockIO|Linux|TimeTravel|NBD)Tests\.'
 }
 
 # The suites with threads that share something; not those that fork, or look at single threads for minutes.
 thread_sanitizer() {
-  swift build --build-tests "${thread[@]}" || return
-  swift test --skip-build --disable-xctest "${thread[@]}" \
+  swift test --disable-xctest --sanitize=thread --scratch-path .build-tsan \
     --filter '^(Linux|VhostUser|NBD)Tests\.|LaneThreadTests|SharedDeviceTests|FileRegistryTests' \
     --skip 'InflightCrashTests|NBDTests.ModelTests'
 }
@@ -162,10 +145,6 @@ step guest guest || finish
 TTBLK_GUEST=$(images/guest/build.sh --debian --qemu) || finish
 export TTBLK_GUEST
 step build build || finish
-if [[ -z $filter ]]; then
-  build_ahead </dev/null >/dev/null 2>&1 &
-  ahead=$!
-fi
 step tests tests
 [[ -z $filter ]] || finish
 step lint lint

@@ -421,6 +421,10 @@ plot $data using 2:xtic(1) title 'ttblk', '' using 3 title 'qemu-storage-daemon,
 
 tables = {"raw": lambda: rows("raw", title="Raw"), "cow": lambda: rows("cow"), "scattered": scattered, "touch": touch,
           "fio": fio, "queues": queues, "idle": idle, "nbd": nbd}
+for wanted, names in [(options.tables, tables), (options.medium, media), (options.load, [row[0] for row in loads])]:
+    for text in wanted or []:
+        if not chosen(names, [text]) or (names is tables and text not in tables):
+            parser.error(f"'{text}' is none of: {'; '.join(names)}")
 try:
     for name in options.tables or tables:
         tables[name]()

@@ -65,6 +65,9 @@ struct HDDReference {
       name: "Maxtor 10K V, SPTF, depth 8", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 8,
       expected: [("iops", 195.7, 6)]),
     HDDReference(
+      name: "Maxtor 10K V, SPTF, depth 16", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 16,
+      expected: [("iops", 230.0, 10)]),
+    HDDReference(
       name: "Maxtor 10K V, SPTF, depth 32", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 32,
       expected: [("iops", 265.9, 10)]),
   ]
