@@ -7,6 +7,10 @@ if [[ ${1-} == --build ]]; then
   shift
   set -- libxxhash-dev zlib1g-dev libzstd-dev liburing-dev libaio-dev libgnutls28-dev pkg-config "$@"
 fi
+if [[ ${1-} == -* ]]; then
+  echo "setup: unknown option '$1': setup.sh [--build] PACKAGE..." >&2
+  exit 64
+fi
 
 missing=()
 for package; do
