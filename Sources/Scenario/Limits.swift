@@ -11,6 +11,8 @@ enum Limits {
   static let engineDepth = 256
   /// How long an idle ring is looked at before its thread sleeps: what a driver needs for its next request.
   static let kickPollingNanoseconds: UInt64 = 32_000
+  /// … and where requests take longer than that: what a driver needs that polls.
+  static let shortKickPollingNanoseconds: UInt64 = 5_000
   /// After so many looks in vain only each 2^n-th time is worth one.
   static let kickPollingMissesMax = 8
 }

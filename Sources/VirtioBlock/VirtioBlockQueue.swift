@@ -16,10 +16,10 @@ package final class VirtioBlockQueue {
     self.name = name
   }
 
-  /// Submits what the driver has made available, and has it kick when there is more; what needs no disk is
-  /// answered at once.
-  package func take(from queue: Virtqueue, at now: SimulationTime) {
-    while var chain = queue.nextChain() {
+  /// Submits what the driver has made available; what needs no disk is answered at once.
+  /// - Parameter asksForKick: the driver will kick when there is more.
+  package func take(from queue: Virtqueue, at now: SimulationTime, asksForKick: Bool) {
+    while var chain = queue.nextChain(asksForKick: asksForKick) {
       switch parser.parse(&chain) {
       case .malformed: queue.complete(head: chain.head, written: 0)
       case .answer(let status): open.refuse(chain, status, in: queue)

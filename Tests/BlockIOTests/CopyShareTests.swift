@@ -43,6 +43,27 @@ import Testing
     }
   }
 
+  @Test("a ring says when it has left copies to its next run, and that run waits for nobody")
+  func leftWork() throws {
+    let temporary = TemporaryFile([UInt8](repeating: 7, count: 32 * 4096), folder: "/dev/shm")
+    let file = try FileRegistry().open(temporary.path, writable: true)
+    let engine = try makeQueuedEngine(.uring, depth: 32)
+    let rig = EngineRig(engine)
+    #expect(!engine.leftWork)
+    for number in 0..<8 {
+      rig.start(.read, file, at: UInt64(number * 4096), Memory(count: 4096), parts: [.max])
+    }
+    var events: [IOEvent] = []
+    var counts: [Int] = []
+    repeat {
+      try engine.run(counts.isEmpty ? .no : .forever, into: &events)
+      counts.append(events.count)
+    } while engine.leftWork
+    #expect(counts == [4, 6, 8])
+    #expect(events.allSatisfy { $0.code == 0 } && engine.underWay == 0)
+    withExtendedLifetime(rig) {}
+  }
+
   /// Whether the process has threads of the kernel that work for its rings.
   private var hasWorkers: Bool {
     let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/task")) ?? []

@@ -57,8 +57,10 @@ import Testing
     let serve = try Program(
       "/usr/bin/python3", ["-c", script, folder / "s", ttblkPath, image], in: folder.path)
     try serve.waitFor(output: "ready")
-    let load = try folder.ttblk("bench", "block", folder / "s", "--milliseconds", "50")
-    #expect(load.code == 0, "\(load)")
+    for more in [[], ["--poll"]] {
+      let load = try folder.ttblk(["bench", "block", folder / "s", "--milliseconds", "50"] + more)
+      #expect(load.code == 0, "\(load)")
+    }
     serve.signal(SIGTERM)
     #expect(try serve.wait() == 0, "\(serve.error)")
     #expect(fileExists(folder / "s"))

@@ -61,6 +61,9 @@ package final class Lane {
   /// How many requests have no answer yet; the lane's own flush counts, too.
   package var inFlight: Int { slots.count }
 
+  /// Whether the next `run` has something to do at once: requests that come until then need not wake us.
+  package var leftWork: Bool { engine.leftWork }
+
   /// Takes a request. Its answer comes out of a later `run`, even if there is nothing to wait for.
   /// - Parameters:
   ///   - data: where a read's bytes go or a write's come from; `request.length` bytes in all. The list is the

@@ -99,6 +99,8 @@ package protocol QueuedEngine: AnyObject {
   var kind: EngineKind { get }
   /// How many operations are enqueued and have no event yet.
   var underWay: Int { get }
+  /// Whether the last run left something that the next one will do at once: its owner need not be woken.
+  var leftWork: Bool { get }
   /// Takes an operation.
   /// - Parameter parts: the list is copied; the memory it names stays valid, and is left alone, until the
   ///   operation's event. Empty for operations that move no memory.
@@ -116,4 +118,8 @@ package protocol QueuedEngine: AnyObject {
   /// It may come back without any before its time: after a signal, or where nothing is under way or watched.
   /// It throws only if the kernel refuses the engine as such; then nothing more comes of it.
   func run(_ wait: Wait, into events: inout [IOEvent]) throws(BlockIOError)
+}
+
+extension QueuedEngine {
+  package var leftWork: Bool { false }
 }

@@ -23,6 +23,7 @@ final class UringEngine: TableEngine {
   private var watchesWakeUp = false
   private var patience = Patience()
   private var copies = CopyShare()
+  private(set) var leftWork = false
 
   init(depth: Int, mischief: Mischief? = nil) throws(LinuxError) {
     var created: OpaquePointer?
@@ -69,6 +70,7 @@ final class UringEngine: TableEngine {
     // Once a run: what is readable still is for the next.
     var toArm = watches.unarmedCount
     var wait = wait
+    leftWork = false
     while true {
       copies.begin(underWay: table.underWay)
       fill(&toArm, into: &events)
@@ -84,7 +86,10 @@ final class UringEngine: TableEngine {
       case ETIME, EINTR: return
       default: throw LinuxError("io_uring_enter", "", code: code)
       }
-      if copies.isEnough, events.count > before { return }
+      if copies.isEnough, events.count > before {
+        leftWork = canFill
+        return
+      }
       // A step that follows on another is submitted before the owner is busy with the events.
       if toArm > 0 || (canFill && events.count - before < inRingMax) { continue }
       if wait == .no || events.count > before || isIdle { return }

@@ -28,6 +28,8 @@ final class QueueThread: RingHome, @unchecked Sendable {
   private var isEnding = false
   private var stopped: Rendezvous?
   private var polling = KickPolling()
+  /// Whether the driver kicks when it has something; the next turn does not wait otherwise.
+  private var asksForKick = true
   private var completions: [BlockCompletion] = []
   private var ready: [UInt64] = []
   /// What past threads of this ring did.
@@ -132,7 +134,9 @@ final class QueueThread: RingHome, @unchecked Sendable {
   private func turn(_ lane: Lane, _ chains: VirtioBlockQueue, _ mailbox: Mailbox) throws(BlockIOError) {
     completions.removeAll(keepingCapacity: true)
     ready.removeAll(keepingCapacity: true)
-    try lane.run(.forever, clock: hostTime, completions: &completions, ready: &ready)
+    try lane.run(asksForKick ? .forever : .no, clock: hostTime, completions: &completions, ready: &ready)
+    // Whoever comes again at once needs no kick, and the driver is spared it.
+    asksForKick = !lane.leftWork
     for tag in ready {
       if tag == Tag.mailbox {
         mailbox.drain()
@@ -143,17 +147,15 @@ final class QueueThread: RingHome, @unchecked Sendable {
     }
     guard let queue else { return }
     chains.put(completions, into: queue)
-    let isPolling =
-      !isStopping && lane.inFlight == 0 && !completions.isEmpty && !queue.hasAvailable
-      && polling.isWorthwhile()
-    if isPolling {
+    let isIdle = !isStopping && lane.inFlight == 0 && !completions.isEmpty && !queue.hasAvailable
+    if isIdle, let nanoseconds = polling.worthwhileTime() {
       queue.declineKicks()
       queue.publishAndSignal()
-      polling.look(at: queue)
+      polling.look(at: queue, for: nanoseconds)
     }
     if !isStopping {
       polling.lastTaken = hostTime()
-      chains.take(from: queue, at: polling.lastTaken)
+      chains.take(from: queue, at: polling.lastTaken, asksForKick: asksForKick)
     }
     queue.publishAndSignal()
     if isStopping, lane.inFlight == 0 { letGo(lane) }

@@ -20,6 +20,8 @@ package struct Load: Sendable {
   /// Instead of a time: so many requests in each queue, every block of the span at most once.
   package var touchOnce: UInt64?
   package var seed: UInt64 = 1
+  /// Whether the driver looks for completions all the time, and wants no calls.
+  package var polls = false
 
   package init() {}
 
@@ -132,7 +134,7 @@ private final class LoadDriver {
         under += 1
       }
       queue.publish()
-      if !taken { try queue.wait() }
+      if !taken { if load.polls { queue.spin() } else { try queue.wait() } }
     }
     result.nanoseconds = max(1, (limit == nil ? min(end, max(last, begin + 1)) : last) - begin)
     result.kicks = queue.kickCount

@@ -124,6 +124,13 @@ final class LoadQueue {
     return slot
   }
 
+  /// Looks until something is completed, as a driver that polls does (SPDK; `poll_queues` of virtio_blk).
+  ///
+  /// It asks for no calls: the index that it wants to be called at stays behind, and is met once a lap.
+  func spin() {
+    while CLinux_load16_acquire(base + layout.used + 2) == nextUsed { CLinux_relax() }
+  }
+
   /// Waits until something is completed, as a driver does: asks for a call, looks again, sleeps.
   func wait() throws(LoadError) {
     CLinux_store16(base + layout.available + 4 + 2 * layout.size, nextUsed)

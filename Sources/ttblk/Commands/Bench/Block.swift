@@ -40,6 +40,9 @@ struct BenchBlockCommand: ParsableCommand {
       "Instead of a time: so many requests in each queue, no block of the disk twice.", valueName: "n"))
   var touchOnce: UInt64?
 
+  @Flag(help: "Look for completions all the time, instead of sleeping until called.")
+  var poll = false
+
   @Flag(help: "Print JSON.")
   var json = false
 
@@ -63,6 +66,7 @@ struct BenchBlockCommand: ParsableCommand {
     load.span = span?.bytes
     load.milliseconds = milliseconds
     load.touchOnce = touchOnce
+    load.polls = poll
     let results: [Load.Result]
     do throws(LoadError) { results = try load.run(socketPath: socket) } catch {
       throw CommandFailure(.failed, "'\(socket)': \(error)")
