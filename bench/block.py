@@ -286,28 +286,41 @@ def touch():
         os.unlink(path)
 
 
+def fio_rate(file, pattern, block, depth):
+    command = ["fio", "--name=x", f"--filename={file}", f"--rw={pattern}", f"--bs={block}", f"--iodepth={depth}",
+               "--ioengine=io_uring", "--direct=1", f"--runtime={options.milliseconds}ms", "--time_based",
+               "--output-format=json", "--norandommap", "--randrepeat=0"]
+    job = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["jobs"][0]
+    return job["read"]["iops"] + job["write"]["iops"]
+
+
 def fio():
-    """What fio gets from the file itself, with the same engine and depth: ours by a front-end that sleeps until it is
-    called, as a guest does, and by one that looks for completions all the time, as fio's own thread needs no call."""
+    """What fio gets from the file itself, with the same engine and depth. Ours by a front-end that sleeps until it is
+    called, as a guest does, beside fio; and by one that looks for completions all the time, which keeps a processor
+    busy, beside fio with a process that does the same."""
     folder = folder_of("ext4 O_DIRECT")
     base, socket = make_base(folder), folder + "/s"
     print("\nAgainst fio on the file itself, ext4 O_DIRECT, io_uring\n\n"
-          "| load | ours | ours, front-end polls | fio | ratio | polled |\n|---|---|---|---|---|---|")
+          "| load | ours | fio | ratio | ours, front-end polls | fio, a processor busy | ratio | to fio |\n"
+          "|---|---|---|---|---|---|---|---|")
     for name, pattern, block, depth in loads:
-        rates = {"ttblk": [], "ttblk, polled": [], "fio": []}
+        rates = {"ttblk": [], "fio": [], "ttblk, polled": [], "fio, busy": []}
         for _ in range(options.rounds):
-            for who, poll in [("ttblk", False), ("ttblk, polled", True)]:
-                with Backend(ours(base, "raw", True, socket, ",engine=io_uring"), socket) as backend:
-                    rates[who].append(load(backend, pattern, block, depth, poll=poll)[0])
-            command = ["fio", "--name=x", f"--filename={base}", f"--rw={pattern}", f"--bs={block}", f"--iodepth={depth}",
-                       "--ioengine=io_uring", "--direct=1", f"--runtime={options.milliseconds}ms", "--time_based",
-                       "--output-format=json", "--norandommap", "--randrepeat=0"]
-            job = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["jobs"][0]
-            rates["fio"].append(job["read"]["iops"] + job["write"]["iops"])
+            for who in rates:
+                if who.startswith("ttblk"):
+                    with Backend(ours(base, "raw", True, socket, ",engine=io_uring"), socket) as backend:
+                        rates[who].append(load(backend, pattern, block, depth, poll="polled" in who)[0])
+                    continue
+                busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if "busy" in who else None
+                rates[who].append(fio_rate(base, pattern, block, depth))
+                if busy:
+                    busy.kill()
+                    busy.wait()
         records.extend(["fio", name, who, median(values), min(values), max(values), 0] for who, values in rates.items())
-        best = median(rates["fio"])
-        print(f"| {name} | " + " | ".join(f"{median(x):,.0f} ({min(x):,.0f} to {max(x):,.0f})" for x in rates.values())
-              + f" | {median(rates['ttblk']) / best:.2f} | {median(rates['ttblk, polled']) / best:.2f} |", flush=True)
+        sleeps, its, polls, beside = [f"{median(x):,.0f} ({min(x):,.0f} to {max(x):,.0f})" for x in rates.values()]
+        slow, top, fast, bound = [median(x) for x in rates.values()]
+        print(f"| {name} | {sleeps} | {its} | {slow / top:.2f} | {polls} | {beside} | {fast / bound:.2f} "
+              f"| {fast / top:.2f} |", flush=True)
 
 
 def queues():
