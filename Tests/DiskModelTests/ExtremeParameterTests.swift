@@ -32,7 +32,7 @@ import Testing
     "ssd": [
       "planes", "program_unit", "block", "channel_chunk", "read_burst", "program_suspend", "erase_suspend",
       "link_command", "small_read", "firmware_write_page", "flush", "discard", "write_zeroes", "lines",
-      "free_lines", "map_cache", "precondition", "queue_depth",
+      "free_lines", "map_cache", "map_fetch", "precondition", "queue_depth",
     ],
   ]
 
