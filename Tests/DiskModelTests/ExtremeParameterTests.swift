@@ -28,6 +28,7 @@ import Testing
     "hdd": [
       "write_settle", "write_overhead", "flush_overhead", "discard_overhead", "discard_per_4mib",
       "write_cache", "write_back_window", "offset", "placement", "queue_depth", "age_bound", "run_cylinders",
+      "transfer_overlap", "estimate",
     ],
     "ssd": [
       "planes", "program_unit", "block", "channel_chunk", "read_burst", "program_suspend", "erase_suspend",
