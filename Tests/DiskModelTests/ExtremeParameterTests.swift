@@ -28,11 +28,12 @@ import Testing
     "hdd": [
       "write_settle", "write_overhead", "flush_overhead", "discard_overhead", "discard_per_4mib",
       "write_cache", "write_back_window", "offset", "placement", "queue_depth", "age_bound", "run_cylinders",
+      "transfer_overlap", "estimate",
     ],
     "ssd": [
       "planes", "program_unit", "block", "channel_chunk", "read_burst", "program_suspend", "erase_suspend",
       "link_command", "small_read", "firmware_write_page", "flush", "discard", "write_zeroes", "lines",
-      "free_lines", "map_cache", "precondition", "queue_depth",
+      "free_lines", "map_cache", "map_fetch", "precondition", "queue_depth",
     ],
   ]
 

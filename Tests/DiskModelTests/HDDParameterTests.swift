@@ -33,6 +33,7 @@ import Testing
       (["rpm": 0], "rpm", "600 to 100000"), (["surfaces": 65], "surfaces", "1 to 64"),
       (["depth": 0], "depth", "1 to 1024"),
       (["scheduler": "elevator"], "scheduler", "fcfs, c-look, sstf, sptf"),
+      (["estimate": "guess"], "estimate", "exact, disksim, disksim-g4"),
       (["head_switch": "2s"], "head_switch", "2s"), (["bus": "fast"], "bus", "bandwidth"),
       (["zone": []], "zone", "1 to 256 zones"), (["segments": 1000], "segments", "0 to 256"),
       (["zone": [["cylinders": 1000]]], "zone[0].sectors_per_track", "missing"),

@@ -142,4 +142,77 @@ import Testing
     #expect(try near(true) == 3_100_000)
     #expect(try near(false) == 9_500_000)
   }
+
+  @Test func transfersHoldTheArmOnlyWhereItIsSaid() throws {
+    // Eight sectors take 2 ms on the bus and 0.8 ms under the head; sector 12 passes meanwhile.
+    func ends(_ changes: ParameterTable) throws -> [UInt64] {
+      let bus: ParameterTable = ["bus": "2048kB/s"]
+      var model = try smallDrive(bus.merging(changes))
+      var trace = HDDTrace()
+      trace.add(.read, sector: 0, at: 0)
+      trace.add(.read, sector: 12, at: 0)
+      return trace.run(&model)
+    }
+    #expect(try ends([:]) == [2_100_000, 3_300_000])
+    #expect(try ends(["transfer_overlap": false]) == [2_100_000, 9_700_000])
+    #expect(try ends(["command_overlap": false]) == [2_100_000, 9_700_000])
+    #expect(try ends(["command_overlap": false, "transfer_overlap": true]) == [2_100_000, 3_300_000])
+    // The overhead is over by the time that the arm is free, whatever the transfer does.
+    var model = try smallDrive(["read_overhead": "1ms", "transfer_overlap": false])
+    var trace = HDDTrace()
+    trace.add(.read, sector: 10, at: 0)
+    trace.add(.read, sector: 23, at: 0)
+    #expect(trace.run(&model)[1] == 3_100_000)
+  }
+
+  @Test func aWriteIsTransferredWhenItsTurnComesWhereTheArmWaits() throws {
+    // 1 ms for eight sectors: the second write's data can be there when the arm is free, or come then.
+    func end(_ overlaps: Bool) throws -> UInt64 {
+      var model = try smallDrive(["bus": "4096kB/s", "transfer_overlap": .boolean(overlaps)])
+      var trace = HDDTrace()
+      trace.add(.write, sector: 12, at: 0)
+      trace.add(.write, sector: 22, at: 0)
+      return trace.run(&model)[1]
+    }
+    #expect(try end(true) == 3_000_000)
+    #expect(try end(false) == 9_400_000)
+  }
+
+  /// When three reads are done whose second choice is made at 1.124 ms, in the middle of a sector. `near` is
+  /// a sector of the next cylinder, 0.5 ms away; the third passes at 2 ms, on the one after it.
+  private func mistakes(_ near: UInt64, _ estimate: HDDEstimate, segments: Int64) throws -> [UInt64] {
+    var model = try smallDrive([
+      "scheduler": "sptf", "bus": "4MB/s", "transfer_overlap": false, "segment_size": "32KiB",
+      "segments": .integer(segments), "estimate": .string(estimate.rawValue),
+    ])
+    var trace = HDDTrace()
+    trace.add(.read, sector: 0, at: 0)
+    trace.add(.read, sector: cylinder(1) + near, at: 0)
+    trace.add(.read, sector: cylinder(2) + 2, at: 0)
+    return trace.run(&model)
+  }
+
+  @Test func diskSimReckonsFromTheSectorThatHasBegun() throws {
+    // It passes at 1.6 ms: just not for who leaves at 1.124 ms, but for who thinks it is 1.1 ms.
+    #expect(try mistakes(7, .exact, segments: 1) == [1_124_000, 9_124_000, 3_124_000])
+    #expect(try mistakes(7, .diskSim, segments: 1)[..<2] == [1_124_000, 9_124_000])
+    #expect(try mistakes(7, .diskSim, segments: 1)[2] > 9_124_000)
+    // The arm leaves at the end of the sector, 1.2 ms: 1.7 ms is met, and nothing earlier.
+    #expect(try mistakes(8, .diskSim, segments: 1)[1] == 2_824_000)
+    // Without reading on the last angle is that of 0.8 ms; a sector at 1.4 ms has gone.
+    #expect(try mistakes(5, .exact, segments: 0) == [1_124_000, 8_924_000, 3_124_000])
+    #expect(try mistakes(5, .diskSim, segments: 0)[1] == 8_924_000)
+    #expect(try mistakes(5, .diskSim, segments: 0)[2] > 8_924_000)
+  }
+
+  @Test func diskSimsG4TakesWhatHasHalfPassedForMet() throws {
+    // Eight sectors from 1.4 ms on: the head comes at 1.6 or 1.7 ms, into the midst of them.
+    for estimate in [HDDEstimate.exact, .diskSim] {
+      #expect(try mistakes(5, estimate, segments: 1) == [1_124_000, 8_924_000, 3_124_000])
+    }
+    #expect(try mistakes(5, .diskSimG4, segments: 1)[1] == 8_924_000)
+    #expect(try mistakes(5, .diskSimG4, segments: 1)[2] > 8_924_000)
+    // What has passed altogether is known to have, also there.
+    #expect(try mistakes(63 - 2, .diskSimG4, segments: 1)[2] == 3_124_000)
+  }
 }

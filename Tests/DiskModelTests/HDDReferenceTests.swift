@@ -14,6 +14,12 @@ struct HDDReference {
   /// What the reference measured, in milliseconds or requests a second, and how far ours may be, in percent.
   var expected: [(figure: String, value: Double, tolerance: Double)]
 
+  /// The preset's drive as Western Digital's fork of DiskSim has it.
+  private static let asTheForkHasIt: ParameterTable = [
+    "age_bound": "0", "transfer_overlap": false, "estimate": "disksim-g4",
+  ]
+
+  /// Of a queue 6 % is asked for; half of that would not have hidden what `HDDEstimate` is about.
   static let diskSim: [HDDReference] = [
     HDDReference(
       name: "cheetah9LP, 4k random read, depth 1", drive: "cheetah9lp",
@@ -25,7 +31,7 @@ struct HDDReference {
       name: "barracuda, 4k random read, depth 1", drive: "barracuda",
       expected: [("mean", 15.116, 1.5), ("p50", 15.054, 2.5), ("p90", 20.275, 2.5), ("p99", 23.863, 2.5)]),
     HDDReference(
-      name: "Maxtor 10K V, 4k random read, depth 1", drive: "hdd-10k-300g",
+      name: "Maxtor 10K V, 4k random read, depth 1", drive: "hdd-10k-300g", changes: asTheForkHasIt,
       expected: [("iops", 127.0, 1.5)]),
     HDDReference(
       name: "cheetah9LP, 4k random write", drive: "cheetah9lp", operation: .write,
@@ -37,39 +43,39 @@ struct HDDReference {
       name: "barracuda, 4k random write", drive: "barracuda", operation: .write,
       expected: [("mean", 14.46, 2.5)]),
     HDDReference(
-      name: "Maxtor 10K V, 4k random write", drive: "hdd-10k-300g", operation: .write,
+      name: "Maxtor 10K V, 4k random write", drive: "hdd-10k-300g", changes: asTheForkHasIt,
+      operation: .write,
       expected: [("mean", 7.88, 2.5)]),
     HDDReference(
       name: "cheetah9LP, C-LOOK, depth 32", drive: "cheetah9lp", changes: ["scheduler": "c-look"], depth: 32,
-      expected: [("iops", 164.2, 6), ("mean", 194.7, 6)]),
+      expected: [("iops", 164.2, 3), ("mean", 194.7, 3)]),
     HDDReference(
       name: "cheetah9LP, SSTF, depth 32", drive: "cheetah9lp", changes: ["scheduler": "sstf"], depth: 32,
-      expected: [("iops", 164.9, 6)]),
+      expected: [("iops", 164.9, 3)]),
     HDDReference(
       name: "cheetah9LP, SPTF, depth 4", drive: "cheetah9lp", changes: ["scheduler": "sptf"], depth: 4,
-      expected: [("iops", 135.1, 6)]),
+      expected: [("iops", 135.1, 3)]),
     HDDReference(
       name: "cheetah9LP, SPTF, depth 8", drive: "cheetah9lp", changes: ["scheduler": "sptf"], depth: 8,
-      expected: [("iops", 156.0, 6)]),
+      expected: [("iops", 156.0, 3)]),
     HDDReference(
       name: "cheetah9LP, SPTF, depth 16", drive: "cheetah9lp", changes: ["scheduler": "sptf"], depth: 16,
-      expected: [("iops", 176.6, 6)]),
+      expected: [("iops", 176.6, 3)]),
     HDDReference(
       name: "cheetah9LP, SPTF, depth 32", drive: "cheetah9lp", changes: ["scheduler": "sptf"], depth: 32,
-      expected: [("iops", 197.0, 6), ("mean", 162.3, 6)]),
-    // The reference gains less from a long queue, with the same seek curve and zones; why is not known.
+      expected: [("iops", 197.0, 3), ("mean", 162.3, 3)]),
     HDDReference(
-      name: "Maxtor 10K V, SPTF, depth 4", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 4,
-      expected: [("iops", 163.2, 6)]),
+      name: "Maxtor 10K V, SPTF, depth 4", drive: "hdd-10k-300g", changes: asTheForkHasIt, depth: 4,
+      expected: [("iops", 163.2, 3)]),
     HDDReference(
-      name: "Maxtor 10K V, SPTF, depth 8", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 8,
-      expected: [("iops", 195.7, 6)]),
+      name: "Maxtor 10K V, SPTF, depth 8", drive: "hdd-10k-300g", changes: asTheForkHasIt, depth: 8,
+      expected: [("iops", 195.7, 3)]),
     HDDReference(
-      name: "Maxtor 10K V, SPTF, depth 16", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 16,
-      expected: [("iops", 230.0, 10)]),
+      name: "Maxtor 10K V, SPTF, depth 16", drive: "hdd-10k-300g", changes: asTheForkHasIt, depth: 16,
+      expected: [("iops", 230.0, 3)]),
     HDDReference(
-      name: "Maxtor 10K V, SPTF, depth 32", drive: "hdd-10k-300g", changes: ["age_bound": "0"], depth: 32,
-      expected: [("iops", 265.9, 10)]),
+      name: "Maxtor 10K V, SPTF, depth 32", drive: "hdd-10k-300g", changes: asTheForkHasIt, depth: 32,
+      expected: [("iops", 265.9, 3)]),
   ]
 
   /// Drives of today as ublk-disksim measured its own fits, and one real drive.

@@ -165,12 +165,14 @@ func randomDrive(using random: inout RandomStream) -> ParameterTable {
     "hit_overhead": time(0...90_000), "flush_overhead": time(0...90_000),
     "discard_overhead": time(0...90_000), "discard_per_4mib": time(0...3000),
     "bus": .string("\(pick(3...300))MB/s"), "command_overlap": .boolean(pick(0...1) == 0),
+    "transfer_overlap": .boolean(pick(0...1) == 0),
     "depth": .integer(pick(1...20)), "segments": .integer(pick(0...5)),
     "segment_size": .integer(512 * pick(1...200)), "read_ahead": .integer(512 * pick(0...200)),
     "write_cache": .integer(pick(0...1) * 512 * pick(1...2000)),
     "write_back_window": .integer(pick(0...1) * pick(1...9)),
     "age_bound": time(0...80_000_000), "phase": pick(0...1) == 0 ? "random" : "zero",
   ]
+  table["estimate"] = .string(HDDEstimate.allCases[Int(pick(0...2))].rawValue)
   table["scheduler"] = .string(HDDScheduler.allCases[Int(pick(0...3))].rawValue)
   table["zone"] = .array(
     (0..<pick(1...4)).map { _ in

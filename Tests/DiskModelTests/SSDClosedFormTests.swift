@@ -181,4 +181,22 @@ import Testing
     #expect(probe.latency(.read, page: 0) == plain + 40_000 + 4_864)
     #expect(probe.model.counters.contains(ModelCounter("map_reads", 18)))
   }
+
+  @Test func aMissFetchesAsMuchOfTheMapAsItIsTold() throws {
+    var probe = SSDProbe(
+      try SSDBench.model(
+        "ssd-nvme-mlc", disk: 1 << 30,
+        ["map_cache": "64KiB", "map_fetch": 512, "read": "40us", "read_4k": "40us"]))
+    // 512 bytes take an eighth of what a page takes on the channel, and have 128 entries.
+    let plain: UInt64 = 21_500 + 40_000 + 4_864 + 1_152
+    let miss: UInt64 = 40_000 + 4_864 / 8
+    #expect(probe.latency(.read, page: 0) == plain + miss)
+    #expect(probe.latency(.read, page: 127) == plain)
+    #expect(probe.latency(.read, page: 128) == plain + miss)
+    // 128 pieces fit.
+    for piece in 2..<129 { _ = probe.latency(.read, page: UInt64(piece) * 128) }
+    #expect(probe.latency(.read, page: 128) == plain)
+    #expect(probe.latency(.read, page: 0) == plain + miss)
+    #expect(probe.model.counters.contains(ModelCounter("map_reads", 130)))
+  }
 }

@@ -31,6 +31,9 @@ import Testing
       (["precondition": "random:0"], "not \"none\", \"fill\" or \"random:K\""),
       (["scheduler": "sometimes"], "not one of fifo, read_first"),
       (["map_cache": "8KiB"], "'map_cache' is 8192 bytes, less than 64 KiB"),
+      (["map_cache": "64KiB", "map_fetch": "256B"], "'map_fetch' is \"256B\", not a size from 512"),
+      (["map_cache": "64KiB", "map_fetch": 1536], "'map_fetch' is 1536 bytes, not a power of two"),
+      (["map_fetch": 512], "'map_fetch' needs a 'map_cache'"),
       (["overprovisioning": "7%"], "unknown key 'overprovisioning'; did you mean over_provisioning?"),
       (["link_bandwidth": "fast"], "'link_bandwidth' is \"fast\""),
     ]

@@ -51,7 +51,10 @@ private struct Trial {
       "erase_suspend": .string(isReadFirst ? pick(["0", "100us"]) : "0"),
       "precondition": .string(pick(["none", "fill", "random:1"])),
     ]
-    if pick([true, false, false]) { table["map_cache"] = "64KiB" }
+    if pick([true, false, false]) {
+      table["map_cache"] = "64KiB"
+      table["map_fetch"] = .integer(pick([512, 2048, 4096]))
+    }
     disk = pick([1, 3, 8, 16]) << 20
     // Sometimes far beyond what the drive can do, sometimes idle; hot pages more often.
     let gap: UInt64 = pick([1_000, 20_000, 200_000])

@@ -25,11 +25,12 @@ extension HDDModel {
       stopStream(at: time)
     }
     let (prepared, loaded) = delays(next.arrival, next.overhead, next.loaded)
+    let free = footing().free
     let move = seek(to: next.place.cylinder, head: next.place.head, isRead: next.isRead)
     count(move, next.place)
     let access = pass(
       next.place, Int(next.end - next.start),
-      from: max(time + prepared + move, time + loaded),
+      from: max(free + prepared + move, free + loaded),
       isRead: next.isRead)
     armSector = next.end
     var done = access.end
@@ -39,7 +40,7 @@ extension HDDModel {
       operation = .read(start: next.start, end: access.end)
       let first = access.begin + sectorTime(next.place)
       done = max(done, first + parameters.bus(next.end - next.start))
-      if !parameters.overlapsCommands { armFreeAt = done }
+      if !parameters.overlapsTransfers { armFreeAt = done }
     } else {
       counts.mediaWrites += 1
       operation = .write
@@ -88,7 +89,10 @@ extension HDDModel {
         ? place : geometry.place(part - 1, after: place)
       (armCylinder, armHead) = (last.cylinder, last.head)
       left -= part
-      guard left > 0 else { return (begin, now) }
+      guard left > 0 else {
+        lastFooting = HDDFooting(known: now, free: now)
+        return (begin, now)
+      }
       place = geometry.place(of: geometry.zones[place.zone + 1].firstSector)
       let move = seek(to: place.cylinder, head: place.head, isRead: isRead)
       self.count(move, place)
@@ -220,6 +224,7 @@ extension HDDModel {
   /// Ends reading on: what has passed is in the cache, the arm is where the head was.
   mutating func stopStream(at now: UInt64) {
     guard let stream else { return }
+    if parameters.estimate != .exact { lastFooting = footing(on: stream, at: now) }
     self.stream = nil
     let position = stream.position(at: now, geometry)
     segments.insert(stream.start, position)

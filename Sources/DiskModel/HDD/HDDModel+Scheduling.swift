@@ -27,7 +27,7 @@ extension HDDModel {
     case .fcfs: oldest()
     case .clook: nextUpwards()
     case .sstf: shortestSeek()
-    case .sptf: shortestPositioning()
+    case .sptf: parameters.estimate == .exact ? shortestPositioning() : shortestReckoned()
     }
   }
 
@@ -100,7 +100,9 @@ extension HDDModel {
   func delays(_ arrival: UInt64, _ overhead: UInt64, _ loaded: UInt64) -> (prepared: UInt64, loaded: UInt64) {
     guard parameters.overlapsCommands else { return (overhead, loaded) }
     let waited = time - arrival
-    return (overhead > waited ? overhead - waited : 0, loaded > waited ? loaded - waited : 0)
+    let prepared = overhead > waited ? overhead - waited : 0
+    guard parameters.overlapsTransfers else { return (prepared, prepared + (loaded - overhead)) }
+    return (prepared, loaded > waited ? loaded - waited : 0)
   }
 
   /// Nanoseconds from the arm's place to a track, for a read or a write.

@@ -32,6 +32,8 @@ package struct HDDModel: DiskModel {
   /// The sector after the last one that passed.
   var armSector: UInt64 = 0
   var stream: HDDStream?
+  /// Of when the arm last read or wrote, or was to stop reading on.
+  var lastFooting = HDDFooting(known: 0, free: 0)
   /// The arm's own present: when it last became free, or the last arrival while it was.
   var time: UInt64 = 0
 

@@ -45,9 +45,12 @@ package struct HDDParameters: Equatable, Sendable {
   package var discardCost: UInt64
   /// Of one sector on the bus, in picoseconds.
   package var busPicoseconds: UInt64
-  /// Whether the overhead and the bus transfer of one command go beside the arm's work for another.
+  /// Whether the overhead of one command goes beside the arm's work for another.
   package var overlapsCommands: Bool
+  /// Whether the bus transfer does.
+  package var overlapsTransfers: Bool
   package var scheduler: HDDScheduler
+  package var estimate: HDDEstimate
   /// How many requests the scheduler chooses from, the oldest ones.
   package var depth: Int
   /// A request that has waited longer goes first; 0 for no bound.
@@ -98,8 +101,10 @@ package struct HDDParameters: Equatable, Sendable {
     busPicoseconds =
       try reader.bandwidth("bus").map { scaled(512_000_000_000_000, by: 1, over: $0) } ?? 0
     overlapsCommands = try reader.boolean("command_overlap") ?? true
+    overlapsTransfers = try reader.boolean("transfer_overlap") ?? overlapsCommands
 
     scheduler = try reader.word("scheduler") ?? .sptf
+    estimate = try reader.word("estimate") ?? .exact
     depth = try reader.integer("depth", in: 1...Limits.depth) ?? 32
     ageBound = try reader.duration("age_bound")?.nanoseconds ?? 0
 

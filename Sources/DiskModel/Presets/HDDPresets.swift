@@ -17,11 +17,12 @@ extension Preset {
       name: "hdd-10k",
       summary: "Seagate Cheetah 9LP, 9.1 GB, 10,045 rpm, SCSI, write-through",
       source: """
-        as cheetah9lp; assumed: order by positioning time over 32 requests, commands that overlap, age bound
+        as cheetah9lp; assumed: order by positioning time over 32 requests, exactly reckoned, transfers that \
+        overlap, age bound
         """,
       parameters: cheetah9LP.merging([
-        "command_overlap": true, "scheduler": "sptf", "depth": 32, "age_bound": "500ms",
-        "phase": "random",
+        "transfer_overlap": true, "estimate": "exact", "scheduler": "sptf", "depth": 32,
+        "age_bound": "500ms", "phase": "random",
       ])),
     Preset(
       name: "hdd-15k",
@@ -67,23 +68,24 @@ extension Preset {
     Preset(
       name: "cheetah9lp", summary: "Seagate Cheetah 9LP ST39102LW as DiskSim has it, to compare with it",
       source: """
-        DiskSim 4.0, cheetah9LP: one command at a time, zones, skews, overheads, bus, segments; every \
-        second point of its seek curve. Left out: spare sectors and slips within zones
+        DiskSim 4.0, cheetah9LP: an arm that waits for the transfer, positioning times as it reckons them, \
+        zones, skews, overheads, bus, segments; every second point of its seek curve. Left out: spare \
+        sectors and slips within zones
         """,
       parameters: cheetah9LP),
     Preset(
       name: "atlas10k", summary: "Quantum Atlas 10K (TORNADO) as DiskSim has it, to compare with it",
       source: """
-        DiskSim 4.0, atlas10k: zones, skews, overheads, bus, segments; half of the points of its seek curve, \
-        outliers at 1,400 and 4,700 cylinders included. Bands of equal tracks are one zone here, with the \
-        larger skew. Left out: spare sectors and slips
+        DiskSim 4.0, atlas10k: arm and reckoning as with cheetah9lp, zones, skews, overheads, bus, segments; \
+        half of the points of its seek curve, outliers at 1,400 and 4,700 cylinders included. Bands of equal \
+        tracks are one zone here, with the larger skew. Left out: spare sectors and slips
         """,
       parameters: atlas10k),
     Preset(
       name: "barracuda", summary: "Seagate Barracuda ST32171W as DiskSim has it, to compare with it",
       source: """
-        DiskSim 4.0, barracuda: zones, skews, overheads, bus, segments; half of the points of its seek \
-        curve. Left out: spare sectors and slips
+        DiskSim 4.0, barracuda: arm and reckoning as with cheetah9lp, zones, skews, overheads, bus, \
+        segments; half of the points of its seek curve. Left out: spare sectors and slips
         """,
       parameters: barracuda),
   ]
@@ -174,7 +176,7 @@ extension Preset {
     let rest: ParameterTable = [
       "head_switch": "30us", "write_settle": "461us", "read_overhead": "283620ns",
       "write_overhead": "896400ns", "hit_overhead": "66us", "bus": "4876190B/s",
-      "command_overlap": false, "scheduler": "fcfs", "depth": 32, "segments": 3,
+      "transfer_overlap": false, "estimate": "disksim", "scheduler": "fcfs", "depth": 32, "segments": 3,
       "segment_size": 287_232, "read_ahead": 287_232, "phase": "zero",
     ]
     let points: [(Int64, Int64)] = [
@@ -203,8 +205,9 @@ extension Preset {
     ]
     let rest: ParameterTable = [
       "head_switch": "176us", "write_settle": "487us", "read_overhead": "0", "write_overhead": "496730ns",
-      "hit_overhead": "184us", "bus": "5171717B/s", "command_overlap": false, "scheduler": "fcfs",
-      "depth": 32, "segments": 10, "segment_size": 191_488, "read_ahead": 181_248, "phase": "zero",
+      "hit_overhead": "184us", "bus": "5171717B/s", "transfer_overlap": false, "estimate": "disksim",
+      "scheduler": "fcfs", "depth": 32, "segments": 10, "segment_size": 191_488, "read_ahead": 181_248,
+      "phase": "zero",
     ]
     let points: [(Int64, Int64)] = [
       (1, 1245), (2, 1157), (3, 1163), (4, 1378), (6, 1437), (8, 1645), (9, 1506), (10, 1531), (16, 1547),
@@ -236,8 +239,9 @@ extension Preset {
     ]
     let rest: ParameterTable = [
       "head_switch": "100us", "write_settle": "0", "read_overhead": "613070ns", "write_overhead": "815600ns",
-      "hit_overhead": "82us", "bus": "3820895B/s", "command_overlap": false, "scheduler": "fcfs",
-      "depth": 32, "segments": 3, "segment_size": 143_872, "read_ahead": 143_872, "phase": "zero",
+      "hit_overhead": "82us", "bus": "3820895B/s", "transfer_overlap": false, "estimate": "disksim",
+      "scheduler": "fcfs", "depth": 32, "segments": 3, "segment_size": 143_872, "read_ahead": 143_872,
+      "phase": "zero",
     ]
     let points: [(Int64, Int64)] = [
       (1, 1943), (2, 1956), (3, 1933), (5, 2176), (8, 2326), (10, 2351), (14, 2549), (16, 2534), (20, 2548),

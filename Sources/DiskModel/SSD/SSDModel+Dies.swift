@@ -99,7 +99,7 @@ extension SSDModel {
     release(Int(operation.die), now)
     switch operation.kind {
     case .read: partEnded(operation.request, &finished)
-    case .mapRead: mapPageLoaded(operation.request, operation.target, now, &finished)
+    case .mapRead: mapPieceLoaded(operation.request, operation.target, now, &finished)
     default: stripeCollected(operation.target, now)
     }
   }

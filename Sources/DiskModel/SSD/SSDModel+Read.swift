@@ -68,13 +68,16 @@ extension SSDModel {
 
   // MARK: A map that does not fit
 
-  /// Starts reads of the pages of the map that a request needs and that are not cached; returns how many.
+  /// Starts reads of the pieces of the map that a request needs and that are not cached, each by itself;
+  /// returns how many.
   private mutating func loadMap(_ index: UInt32, _ now: UInt64) -> UInt32 {
     let range = requests[index].pages
-    guard let first = range.first, let last = range.last else { return 0 }
+    guard let first = range.first, let last = range.last, let pieces = mapCache?.pieces(of: first...last)
+    else { return 0 }
     requests[index].pending = 0
-    for mapPage in MapCache.page(of: first)...MapCache.page(of: last) {
-      guard mapCache?.use(mapPage) == false else { continue }
+    for piece in pieces {
+      guard mapCache?.use(piece) == false else { continue }
+      let mapPage = UInt32(UInt64(piece) * parameters.mapFetch / SSDParameters.pageSize)
       // Map pages are spread over the dies and types of pages like any other data.
       let die = mapPage % UInt32(geometry.dies)
       let type = Int(mapPage / UInt32(geometry.dies)) % parameters.smallReadTimes.count
@@ -82,17 +85,17 @@ extension SSDModel {
       requests[index].pending += 1
       let operation = FlashOperation(
         kind: .mapRead, die: die, request: index, duration: parameters.smallReadTimes[type],
-        channelBytes: UInt32(SSDParameters.pageSize), target: mapPage)
+        channelBytes: UInt32(parameters.mapFetch), target: piece)
       enqueue(operations.insert(operation), isHostRead: true, now)
     }
     return requests[index].pending
   }
 
-  /// A page of the map is there: the read goes on when it was the last.
-  mutating func mapPageLoaded(
-    _ index: UInt32, _ mapPage: UInt32, _ now: UInt64, _ finished: inout [ModelCompletion]
+  /// A piece of the map is there: the read goes on when it was the last.
+  mutating func mapPieceLoaded(
+    _ index: UInt32, _ piece: UInt32, _ now: UInt64, _ finished: inout [ModelCompletion]
   ) {
-    mapCache?.insert(mapPage)
+    mapCache?.insert(piece)
     requests[index].pending -= 1
     if requests[index].pending == 0 { readPages(index, now, &finished) }
   }

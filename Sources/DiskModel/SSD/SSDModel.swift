@@ -96,7 +96,9 @@ package struct SSDModel: DiskModel {
     }
     bufferPages = UInt32(parameters.writeBuffer / SSDParameters.pageSize)
     segmentPages = bufferPages - UInt32(geometry.partitions * (geometry.unitPages - 1))
-    mapCache = parameters.mapCache.map { MapCache(bytes: $0, logicalPages: geometry.logicalPages) }
+    mapCache = parameters.mapCache.map {
+      MapCache(bytes: $0, fetch: parameters.mapFetch, logicalPages: geometry.logicalPages)
+    }
     try prepare(context.stream("precondition"))
   }
 

@@ -92,6 +92,9 @@ package struct SSDParameters: Sendable {
   package let freeLines: Int
   /// Bytes of the map that the controller holds; nil for all of it.
   package let mapCache: UInt64?
+  /// Bytes of a page of the map that a miss brings over the channel, and that are held together: a power of
+  /// two, by default all 4096 (MQSim: a sector of 512).
+  package let mapFetch: UInt64
   /// The drive's own size, for the description of a smaller one.
   package let capacity: UInt64?
   package let precondition: Precondition
@@ -138,6 +141,7 @@ package struct SSDParameters: Sendable {
     lines = try reader.integer("lines", in: 64...65_536) ?? 2048
     freeLines = try reader.integer("free_lines", in: 2...64) ?? 2
     mapCache = try reader.bytes("map_cache", in: page...(1 << 40))
+    mapFetch = try reader.bytes("map_fetch", in: 512...page) ?? page
     capacity = try reader.bytes("capacity", in: (1 << 20)...(1 << 60))
     precondition = try Self.precondition("precondition", reader) ?? .fill
     let (stripe, times, read, write) = (flashPage * UInt64(planes), readTimes, firmwareRead, firmwareWrite)
@@ -202,6 +206,12 @@ package struct SSDParameters: Sendable {
     }
     if let mapCache, mapCache < 16 * Self.pageSize {
       throw error("map_cache", "'map_cache' is \(mapCache) bytes, less than 64 KiB")
+    }
+    guard mapFetch & (mapFetch - 1) == 0 else {
+      throw error("map_fetch", "'map_fetch' is \(mapFetch) bytes, not a power of two")
+    }
+    guard mapCache != nil || mapFetch == Self.pageSize else {
+      throw error("map_fetch", "'map_fetch' needs a 'map_cache'")
     }
   }
 
