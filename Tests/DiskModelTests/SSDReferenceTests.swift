@@ -28,11 +28,13 @@ private let isFull = ProcessInfo.processInfo.environment["SSD_REFERENCE"] == "1"
     }
   }
 
-  /// DISK-MODELS (e): NVMeVirt, 4k random read; 99th percentiles by the same equations within 1.5 %.
+  /// DISK-MODELS (e): NVMeVirt, 4k random read. Its 99th percentiles, in ns, are of its read path (`conv_read`,
+  /// `ssd_advance_nand`, `chmodel_request`) driven outside the kernel, which gave these rates within 0.1 %.
   @Test(arguments: [
-    (1, 15_808), (2, 31_206), (4, 60_671), (8, 113_812), (16, 196_072), (32, 283_717), (128, 367_725),
+    (1, 15_808, 69_280), (2, 31_206, 93_250), (4, 60_671, 105_250), (8, 113_812, 128_500),
+    (16, 196_072, 184_600), (32, 283_717, 316_800), (128, 367_725, 1_280_900),
   ])
-  func randomReadsRunAtTheRateOfNVMeVirt(_ depth: Int, _ reference: Int) throws {
+  func randomReadsRunAtTheRateOfNVMeVirt(_ depth: Int, _ reference: Int, _ percentile: Int) throws {
     var bench = try SSDBench(disk: Self.disk)
     let count = isFull ? 1_000_000 : 3_000 + 40 * depth
     let result = bench.run(.read, depth: depth, count: count, warmUp: count / 20)
@@ -42,6 +44,12 @@ private let isFull = ProcessInfo.processInfo.environment["SSD_REFERENCE"] == "1"
       name: "4k random read, depth \(depth), per second", ours: result.perSecond,
       reference: Double(reference),
       tolerance: depth == 1 ? 0.1 + sampling : isFull ? 2 : 3
+    ).check()
+    Row(
+      name: "4k random read, depth \(depth), p99, ns", ours: Double(result.percentile(99)),
+      reference: Double(percentile),
+      // Queues at the dies drift slowly: at depth 128 runs of 100,000 scatter by 9 %, of 8,000 by more.
+      tolerance: isFull ? 5 : 30
     ).check()
     if isFull { #expect(bench.model.violation() == nil) }
   }
