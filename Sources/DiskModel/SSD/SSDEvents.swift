@@ -35,22 +35,62 @@ struct SSDEvent {
   }
 }
 
-/// The pending events, the earliest first: a binary heap of plain values.
+/// The pending events, the earliest first, in two heaps.
+///
+/// Nothing that happens in the background (the dies' work for collection, and what is suspended) ends a
+/// request, nor does what it starts before `backgroundSlack` has gone by. Whoever drives the model need not
+/// wake for each of these: they are most of the events of a drive that collects.
+struct SSDEvents: Sendable {
+  private var foreground = SSDEventHeap()
+  private var background = SSDEventHeap()
+  private var order: UInt64 = 0
+  private let backgroundSlack: UInt64
+
+  init(backgroundSlack: UInt64) { self.backgroundSlack = backgroundSlack }
+
+  var count: Int { foreground.count + background.count }
+
+  /// The host hears of nothing earlier.
+  @inline(__always) var nextWake: UInt64? {
+    switch (foreground.first?.time, background.first?.time) {
+    case (let time?, let hidden?): min(time, hidden + backgroundSlack)
+    case (nil, let hidden?): hidden + backgroundSlack
+    case (let time, nil): time
+    }
+  }
+
+  mutating func insert(
+    _ kind: SSDEvent.Kind, _ index: UInt32, at time: UInt64, generation: UInt16 = 0,
+    inBackground: Bool = false
+  ) {
+    let event = SSDEvent(time: time, order: order, index: index, generation: generation, kind: kind)
+    order &+= 1
+    if inBackground { background.insert(event) } else { foreground.insert(event) }
+  }
+
+  /// Removes the next event if it is due.
+  mutating func pop(until now: UInt64) -> SSDEvent? {
+    if let hidden = background.first, foreground.first.map({ hidden < $0 }) ?? true {
+      return hidden.time <= now ? background.removeFirst() : nil
+    }
+    guard let next = foreground.first, next.time <= now else { return nil }
+    return foreground.removeFirst()
+  }
+}
+
+/// A binary heap of plain values.
 ///
 /// `Simulation.EventQueue` would do the same at twice the size: keys of one device need no device.
-struct SSDEventHeap: Sendable {
+private struct SSDEventHeap: Sendable {
   private var heap: [SSDEvent] = []
-  private var order: UInt64 = 0
 
   init() { heap.reserveCapacity(256) }
 
   var count: Int { heap.count }
 
-  @inline(__always) var nextTime: UInt64? { heap.isEmpty ? nil : heap[0].time }
+  @inline(__always) var first: SSDEvent? { heap.first }
 
-  mutating func insert(_ kind: SSDEvent.Kind, _ index: UInt32, at time: UInt64, generation: UInt16 = 0) {
-    let event = SSDEvent(time: time, order: order, index: index, generation: generation, kind: kind)
-    order &+= 1
+  mutating func insert(_ event: SSDEvent) {
     var hole = heap.count
     heap.append(event)
     while hole > 0 {
@@ -62,9 +102,9 @@ struct SSDEventHeap: Sendable {
     heap[hole] = event
   }
 
-  /// Removes the next event if it is due.
-  mutating func pop(until now: UInt64) -> SSDEvent? {
-    guard let first = heap.first, first.time <= now else { return nil }
+  /// - Precondition: there is one.
+  mutating func removeFirst() -> SSDEvent {
+    let first = heap[0]
     let last = heap.removeLast()
     let count = heap.count
     guard count > 0 else { return first }

@@ -13,7 +13,7 @@ package struct SSDModel: DiskModel {
   /// Of a block as large as it is here.
   let eraseTime: UInt64
 
-  var events = SSDEventHeap()
+  var events: SSDEvents
   var requests = SlotPool<SSDRequest>()
   var operations = SlotPool<FlashOperation>()
   var waiters = SlotPool<UnitWaiter>()
@@ -60,6 +60,7 @@ package struct SSDModel: DiskModel {
 
   package init(_ parameters: SSDParameters, for context: ModelContext) throws(DiskModelError) {
     self.parameters = parameters
+    events = SSDEvents(backgroundSlack: parameters.leastOperation)
     let geometry = try SSDGeometry(parameters, diskSize: context.diskSize)
     self.geometry = geometry
     let block = UInt64(geometry.unitsPerBlock) * parameters.programUnit
@@ -107,7 +108,7 @@ package struct SSDModel: DiskModel {
   /// How the drive was made to fit the disk, in one line.
   package var placement: String? { geometry.description(parameters) }
 
-  package var nextWake: SimulationTime? { events.nextTime.map { SimulationTime(nanoseconds: $0) } }
+  package var nextWake: SimulationTime? { events.nextWake.map { SimulationTime(nanoseconds: $0) } }
 
   package mutating func submit(
     _ request: ModelRequest, at now: SimulationTime, into finished: inout [ModelCompletion]
@@ -118,6 +119,12 @@ package struct SSDModel: DiskModel {
 
   package mutating func advance(to now: SimulationTime, into finished: inout [ModelCompletion]) {
     run(until: now.nanoseconds, &finished)
+  }
+
+  package mutating func catchUp(to now: SimulationTime) {
+    guard let wake = events.nextWake, wake > now.nanoseconds else { return }
+    var none: [ModelCompletion] = []
+    run(until: now.nanoseconds, &none)
   }
 
   /// Copies the tables that a copy of this model shares with it: all of them, or none.
