@@ -48,6 +48,11 @@ struct SSDEvents: Sendable {
 
   init(backgroundSlack: UInt64) { self.backgroundSlack = backgroundSlack }
 
+  mutating func makeUnique() {
+    foreground.makeUnique()
+    background.makeUnique()
+  }
+
   var count: Int { foreground.count + background.count }
 
   /// The host hears of nothing earlier.
@@ -82,17 +87,37 @@ struct SSDEvents: Sendable {
 ///
 /// `Simulation.EventQueue` would do the same at twice the size: keys of one device need no device.
 private struct SSDEventHeap: Sendable {
-  private var heap: [SSDEvent] = []
+  private var heap = Table<SSDEvent>()
+  private(set) var count = 0
 
-  init() { heap.reserveCapacity(256) }
+  @inline(__always) var first: SSDEvent? { count == 0 ? nil : heap[0] }
 
-  var count: Int { heap.count }
-
-  @inline(__always) var first: SSDEvent? { heap.first }
+  mutating func makeUnique() { heap.makeUnique() }
 
   mutating func insert(_ event: SSDEvent) {
-    var hole = heap.count
-    heap.append(event)
+    if count == heap.count { heap.grow(by: event) }
+    count += 1
+    rise(event, from: count - 1)
+  }
+
+  /// - Precondition: there is one.
+  mutating func removeFirst() -> SSDEvent {
+    let first = heap[0]
+    count -= 1
+    // The last one nearly always belongs near the bottom: the hole goes there without a look at it.
+    var (hole, child) = (0, 1)
+    while child < count {
+      if child + 1 < count, heap[child + 1] < heap[child] { child += 1 }
+      heap[hole] = heap[child]
+      hole = child
+      child = 2 * hole + 1
+    }
+    rise(heap[count], from: hole)
+    return first
+  }
+
+  @inline(__always) private mutating func rise(_ event: SSDEvent, from index: Int) {
+    var hole = index
     while hole > 0 {
       let parent = (hole - 1) >> 1
       guard event < heap[parent] else { break }
@@ -100,24 +125,5 @@ private struct SSDEventHeap: Sendable {
       hole = parent
     }
     heap[hole] = event
-  }
-
-  /// - Precondition: there is one.
-  mutating func removeFirst() -> SSDEvent {
-    let first = heap[0]
-    let last = heap.removeLast()
-    let count = heap.count
-    guard count > 0 else { return first }
-    var hole = 0
-    while true {
-      var child = 2 * hole + 1
-      guard child < count else { break }
-      if child + 1 < count, heap[child + 1] < heap[child] { child += 1 }
-      guard heap[child] < last else { break }
-      heap[hole] = heap[child]
-      hole = child
-    }
-    heap[hole] = last
-    return first
   }
 }
