@@ -24,29 +24,33 @@ struct SSDEvent {
   }
 
   var time: UInt64
-  /// Equal times: in the order of insertion.
+  /// Equal times: in the order of insertion. In steps that leave room for the number of a die.
   var order: UInt64
   var index: UInt32
   var generation: UInt16
   var kind: Kind
 
-  @inline(__always) static func < (a: SSDEvent, b: SSDEvent) -> Bool {
-    a.time != b.time ? a.time < b.time : a.order < b.order
-  }
+  /// As many as there are dies at most.
+  static let orderStep: UInt64 = 1 << 16
+
+  @inline(__always) var key: UInt128 { UInt128(time) << 64 | UInt128(order) }
 }
 
-/// The pending events, the earliest first, in two heaps.
+/// The pending events, the earliest first.
 ///
 /// Nothing that happens in the background (the dies' work for collection, and what is suspended) ends a
 /// request, nor does what it starts before `backgroundSlack` has gone by. Whoever drives the model need not
 /// wake for each of these: they are most of the events of a drive that collects.
 struct SSDEvents: Sendable {
   private var foreground = SSDEventHeap()
-  private var background = SSDEventHeap()
+  private var background: DieEvents
   private var order: UInt64 = 0
   private let backgroundSlack: UInt64
 
-  init(backgroundSlack: UInt64) { self.backgroundSlack = backgroundSlack }
+  init(dies: Int, backgroundSlack: UInt64) {
+    background = DieEvents(dies: dies)
+    self.backgroundSlack = backgroundSlack
+  }
 
   mutating func makeUnique() {
     foreground.makeUnique()
@@ -54,76 +58,40 @@ struct SSDEvents: Sendable {
   }
 
   var count: Int { foreground.count + background.count }
+  var isFair: Bool { background.isFair }
 
   /// The host hears of nothing earlier.
   @inline(__always) var nextWake: UInt64? {
-    switch (foreground.first?.time, background.first?.time) {
-    case (let time?, let hidden?): min(time, hidden + backgroundSlack)
-    case (nil, let hidden?): hidden + backgroundSlack
-    case (let time, nil): time
-    }
+    let hidden = background.firstTime.map { $0 + backgroundSlack }
+    guard let first = foreground.first else { return hidden }
+    return min(first.time, hidden ?? .max)
   }
 
+  mutating func insert(_ kind: SSDEvent.Kind, _ index: UInt32, at time: UInt64, generation: UInt16 = 0) {
+    foreground.insert(event(kind, index, time, generation))
+  }
+
+  /// In the background each die has one event, the latest that was inserted.
   mutating func insert(
-    _ kind: SSDEvent.Kind, _ index: UInt32, at time: UInt64, generation: UInt16 = 0,
-    inBackground: Bool = false
+    _ kind: SSDEvent.Kind, _ index: UInt32, at time: UInt64, generation: UInt16, inBackgroundOf die: Int
   ) {
-    let event = SSDEvent(time: time, order: order, index: index, generation: generation, kind: kind)
-    order &+= 1
-    if inBackground { background.insert(event) } else { foreground.insert(event) }
+    background.set(event(kind, index, time, generation), of: die)
+  }
+
+  @inline(__always) private mutating func event(
+    _ kind: SSDEvent.Kind, _ index: UInt32, _ time: UInt64, _ generation: UInt16
+  ) -> SSDEvent {
+    order &+= SSDEvent.orderStep
+    return SSDEvent(time: time, order: order, index: index, generation: generation, kind: kind)
   }
 
   /// Removes the next event if it is due.
-  mutating func pop(until now: UInt64) -> SSDEvent? {
-    if let hidden = background.first, foreground.first.map({ hidden < $0 }) ?? true {
-      return hidden.time <= now ? background.removeFirst() : nil
+  @inline(__always) mutating func pop(until now: UInt64) -> SSDEvent? {
+    background.settle()
+    if let first = foreground.first, first.key < background.first {
+      return first.time <= now ? foreground.removeFirst() : nil
     }
-    guard let next = foreground.first, next.time <= now else { return nil }
-    return foreground.removeFirst()
-  }
-}
-
-/// A binary heap of plain values.
-///
-/// `Simulation.EventQueue` would do the same at twice the size: keys of one device need no device.
-private struct SSDEventHeap: Sendable {
-  private var heap = Table<SSDEvent>()
-  private(set) var count = 0
-
-  @inline(__always) var first: SSDEvent? { count == 0 ? nil : heap[0] }
-
-  mutating func makeUnique() { heap.makeUnique() }
-
-  mutating func insert(_ event: SSDEvent) {
-    if count == heap.count { heap.grow(by: event) }
-    count += 1
-    rise(event, from: count - 1)
-  }
-
-  /// - Precondition: there is one.
-  mutating func removeFirst() -> SSDEvent {
-    let first = heap[0]
-    count -= 1
-    // The last one nearly always belongs near the bottom: the hole goes there without a look at it.
-    var (hole, child) = (0, 1)
-    while child < count {
-      if child + 1 < count, heap[child + 1] < heap[child] { child += 1 }
-      heap[hole] = heap[child]
-      hole = child
-      child = 2 * hole + 1
-    }
-    rise(heap[count], from: hole)
-    return first
-  }
-
-  @inline(__always) private mutating func rise(_ event: SSDEvent, from index: Int) {
-    var hole = index
-    while hole > 0 {
-      let parent = (hole - 1) >> 1
-      guard event < heap[parent] else { break }
-      heap[hole] = heap[parent]
-      hole = parent
-    }
-    heap[hole] = event
+    guard let time = background.firstTime, time <= now else { return nil }
+    return background.removeFirst()
   }
 }

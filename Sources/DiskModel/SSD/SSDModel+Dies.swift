@@ -41,8 +41,7 @@ extension SSDModel {
     switch operation.kind {
     case .read, .collectionRead, .mapRead:
       dies[die].activity = .reading
-      events.insert(
-        .sensed, index, at: now + operation.duration, inBackground: operation.kind == .collectionRead)
+      insert(.sensed, index, at: now + operation.duration, of: operation.kind, die)
     case .program, .collectionProgram:
       let bytes = UInt64(geometry.unitPages) * SSDParameters.pageSize
       let time = transferTime(bytes, at: parameters.channelBandwidth)
@@ -58,9 +57,20 @@ extension SSDModel {
     dies[die].activity = .writing
     dies[die].suspendableFrom = start
     dies[die].end = start + duration
-    events.insert(
-      .dieDone, UInt32(die), at: start + duration, generation: dies[die].generation,
-      inBackground: kind != .program)
+    insert(.dieDone, UInt32(die), at: start + duration, of: kind, die)
+  }
+
+  /// An event of what a die does now.
+  @inline(__always)
+  private mutating func insert(
+    _ event: SSDEvent.Kind, _ index: UInt32, at time: UInt64, of kind: FlashOperation.Kind, _ die: Int
+  ) {
+    let generation = dies[die].generation
+    switch kind {
+    case .read, .mapRead, .program: events.insert(event, index, at: time, generation: generation)
+    case .collectionRead, .collectionProgram, .erase:
+      events.insert(event, index, at: time, generation: generation, inBackgroundOf: die)
+    }
   }
 
   /// The die has nothing to do at this moment.
@@ -79,11 +89,11 @@ extension SSDModel {
   mutating func sensed(_ index: UInt32, _ now: UInt64) {
     let chunk = UInt32(min(UInt64(operations[index].channelBytes), parameters.channelChunk))
     operations[index].chunk = chunk
-    let channel = Int(channelOfDie[Int(operations[index].die)])
+    let die = Int(operations[index].die)
+    let channel = Int(channelOfDie[die])
     let time = transferTime(UInt64(chunk), at: parameters.channelBandwidth)
-    events.insert(
-      .transferred, index, at: channels[channel].use(from: now, for: time),
-      inBackground: operations[index].kind == .collectionRead)
+    let end = channels[channel].use(from: now, for: time)
+    insert(.transferred, index, at: end, of: operations[index].kind, die)
   }
 
   mutating func transferred(_ index: UInt32, _ now: UInt64, _ finished: inout [ModelCompletion]) {
@@ -137,8 +147,9 @@ extension SSDModel {
     let time = isErase ? parameters.eraseSuspend : parameters.programSuspend
     guard time > 0, now >= dies[die].suspendableFrom, now + time < dies[die].end else { return }
     dies[die].activity = .suspending
+    // Of what the die does in the background this takes the place: its end is not known any more.
     events.insert(
-      .suspended, UInt32(die), at: now + time, generation: dies[die].generation, inBackground: true)
+      .suspended, UInt32(die), at: now + time, generation: dies[die].generation, inBackgroundOf: die)
   }
 
   mutating func suspend(_ index: UInt32, _ generation: UInt16, _ now: UInt64) {

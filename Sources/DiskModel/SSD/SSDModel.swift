@@ -60,9 +60,9 @@ package struct SSDModel: DiskModel {
 
   package init(_ parameters: SSDParameters, for context: ModelContext) throws(DiskModelError) {
     self.parameters = parameters
-    events = SSDEvents(backgroundSlack: parameters.leastOperation)
     let geometry = try SSDGeometry(parameters, diskSize: context.diskSize)
     self.geometry = geometry
+    events = SSDEvents(dies: geometry.dies, backgroundSlack: parameters.leastOperation)
     let block = UInt64(geometry.unitsPerBlock) * parameters.programUnit
     let whole = parameters.block ?? block
     let (high, low) = parameters.eraseTime.multipliedFullWidth(by: min(block, whole))
