@@ -61,8 +61,11 @@ package final class Device {
   /// Length in bytes.
   package var size: UInt64 { image.size }
 
-  /// What its model counted of its own; nothing without a model.
-  package var modelCounters: [ModelCounter] { model?.counters ?? [] }
+  /// What its model has counted of its own up to `now`; nothing without a model.
+  package func modelCounters(at now: SimulationTime) -> [ModelCounter] {
+    model?.catchUp(to: now)
+    return model?.counters ?? []
+  }
 
   /// Whether everything but reads and flushes is refused.
   package var isReadOnly: Bool { image.isReadOnly }

@@ -53,6 +53,10 @@ package protocol DiskModel: Sendable {
   /// Called at a time it asked for.
   mutating func advance(to now: SimulationTime, into finished: inout [ModelCompletion])
 
+  /// Does what was due by `now` and ends no request, for which a model need not ask to be called; `counters`
+  /// tell of it then.
+  mutating func catchUp(to now: SimulationTime)
+
   /// How a large drive stands for this disk, a line for its user; nil where there was nothing to choose.
   var placement: String? { get }
 
@@ -61,6 +65,7 @@ package protocol DiskModel: Sendable {
 }
 
 extension DiskModel {
+  package mutating func catchUp(to now: SimulationTime) {}
   package var placement: String? { nil }
   package var counters: [ModelCounter] { [] }
 }

@@ -61,6 +61,8 @@ package struct FrontQueue: DiskModel {
     }
   }
 
+  package mutating func catchUp(to now: SimulationTime) { model.catchUp(to: now) }
+
   package var placement: String? { model.placement }
 
   package var counters: [ModelCounter] {

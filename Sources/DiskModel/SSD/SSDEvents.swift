@@ -24,60 +24,74 @@ struct SSDEvent {
   }
 
   var time: UInt64
-  /// Equal times: in the order of insertion.
+  /// Equal times: in the order of insertion. In steps that leave room for the number of a die.
   var order: UInt64
   var index: UInt32
   var generation: UInt16
   var kind: Kind
 
-  @inline(__always) static func < (a: SSDEvent, b: SSDEvent) -> Bool {
-    a.time != b.time ? a.time < b.time : a.order < b.order
-  }
+  /// As many as there are dies at most.
+  static let orderStep: UInt64 = 1 << 16
+
+  @inline(__always) var key: UInt128 { UInt128(time) << 64 | UInt128(order) }
 }
 
-/// The pending events, the earliest first: a binary heap of plain values.
+/// The pending events, the earliest first.
 ///
-/// `Simulation.EventQueue` would do the same at twice the size: keys of one device need no device.
-struct SSDEventHeap: Sendable {
-  private var heap: [SSDEvent] = []
+/// Nothing that happens in the background (the dies' work for collection, and what is suspended) ends a
+/// request, nor does what it starts before `backgroundSlack` has gone by. Whoever drives the model need not
+/// wake for each of these: they are most of the events of a drive that collects.
+struct SSDEvents: Sendable {
+  private var foreground = SSDEventHeap()
+  private var background: DieEvents
   private var order: UInt64 = 0
+  private let backgroundSlack: UInt64
 
-  init() { heap.reserveCapacity(256) }
+  init(dies: Int, backgroundSlack: UInt64) {
+    background = DieEvents(dies: dies)
+    self.backgroundSlack = backgroundSlack
+  }
 
-  var count: Int { heap.count }
+  mutating func makeUnique() {
+    foreground.makeUnique()
+    background.makeUnique()
+  }
 
-  @inline(__always) var nextTime: UInt64? { heap.isEmpty ? nil : heap[0].time }
+  var count: Int { foreground.count + background.count }
+  var isFair: Bool { background.isFair }
+
+  /// The host hears of nothing earlier.
+  @inline(__always) var nextWake: UInt64? {
+    let hidden = background.firstTime.map { $0 + backgroundSlack }
+    guard let first = foreground.first else { return hidden }
+    return min(first.time, hidden ?? .max)
+  }
 
   mutating func insert(_ kind: SSDEvent.Kind, _ index: UInt32, at time: UInt64, generation: UInt16 = 0) {
-    let event = SSDEvent(time: time, order: order, index: index, generation: generation, kind: kind)
-    order &+= 1
-    var hole = heap.count
-    heap.append(event)
-    while hole > 0 {
-      let parent = (hole - 1) >> 1
-      guard event < heap[parent] else { break }
-      heap[hole] = heap[parent]
-      hole = parent
-    }
-    heap[hole] = event
+    foreground.insert(event(kind, index, time, generation))
+  }
+
+  /// In the background each die has one event, the latest that was inserted.
+  mutating func insert(
+    _ kind: SSDEvent.Kind, _ index: UInt32, at time: UInt64, generation: UInt16, inBackgroundOf die: Int
+  ) {
+    background.set(event(kind, index, time, generation), of: die)
+  }
+
+  @inline(__always) private mutating func event(
+    _ kind: SSDEvent.Kind, _ index: UInt32, _ time: UInt64, _ generation: UInt16
+  ) -> SSDEvent {
+    order &+= SSDEvent.orderStep
+    return SSDEvent(time: time, order: order, index: index, generation: generation, kind: kind)
   }
 
   /// Removes the next event if it is due.
-  mutating func pop(until now: UInt64) -> SSDEvent? {
-    guard let first = heap.first, first.time <= now else { return nil }
-    let last = heap.removeLast()
-    let count = heap.count
-    guard count > 0 else { return first }
-    var hole = 0
-    while true {
-      var child = 2 * hole + 1
-      guard child < count else { break }
-      if child + 1 < count, heap[child + 1] < heap[child] { child += 1 }
-      guard heap[child] < last else { break }
-      heap[hole] = heap[child]
-      hole = child
+  @inline(__always) mutating func pop(until now: UInt64) -> SSDEvent? {
+    background.settle()
+    if let first = foreground.first, first.key < background.first {
+      return first.time <= now ? foreground.removeFirst() : nil
     }
-    heap[hole] = last
-    return first
+    guard let time = background.firstTime, time <= now else { return nil }
+    return background.removeFirst()
   }
 }

@@ -112,7 +112,6 @@ extension SSDModel {
     readStripes(partition, now)
     collect(partition, now)
     placeWaiting(partition, now)
-    admit(now)
   }
 
   /// Looks at the map entries of valid pages before they move: they are anywhere in a large table, and so

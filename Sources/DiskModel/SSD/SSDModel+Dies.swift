@@ -41,21 +41,36 @@ extension SSDModel {
     switch operation.kind {
     case .read, .collectionRead, .mapRead:
       dies[die].activity = .reading
-      events.insert(.sensed, index, at: now + operation.duration)
+      insert(.sensed, index, at: now + operation.duration, of: operation.kind, die)
     case .program, .collectionProgram:
       let bytes = UInt64(geometry.unitPages) * SSDParameters.pageSize
       let time = transferTime(bytes, at: parameters.channelBandwidth)
       let loaded = channels[Int(channelOfDie[die])].use(from: now, for: time)
-      write(die, from: loaded, for: operation.duration)
-    case .erase: write(die, from: now, for: operation.duration)
+      write(die, operation.kind, from: loaded, for: operation.duration)
+    case .erase: write(die, .erase, from: now, for: operation.duration)
     }
   }
 
-  private mutating func write(_ die: Int, from start: UInt64, for duration: UInt64) {
+  private mutating func write(
+    _ die: Int, _ kind: FlashOperation.Kind, from start: UInt64, for duration: UInt64
+  ) {
     dies[die].activity = .writing
     dies[die].suspendableFrom = start
     dies[die].end = start + duration
-    events.insert(.dieDone, UInt32(die), at: start + duration, generation: dies[die].generation)
+    insert(.dieDone, UInt32(die), at: start + duration, of: kind, die)
+  }
+
+  /// An event of what a die does now.
+  @inline(__always)
+  private mutating func insert(
+    _ event: SSDEvent.Kind, _ index: UInt32, at time: UInt64, of kind: FlashOperation.Kind, _ die: Int
+  ) {
+    let generation = dies[die].generation
+    switch kind {
+    case .read, .mapRead, .program: events.insert(event, index, at: time, generation: generation)
+    case .collectionRead, .collectionProgram, .erase:
+      events.insert(event, index, at: time, generation: generation, inBackgroundOf: die)
+    }
   }
 
   /// The die has nothing to do at this moment.
@@ -74,9 +89,11 @@ extension SSDModel {
   mutating func sensed(_ index: UInt32, _ now: UInt64) {
     let chunk = UInt32(min(UInt64(operations[index].channelBytes), parameters.channelChunk))
     operations[index].chunk = chunk
-    let channel = Int(channelOfDie[Int(operations[index].die)])
+    let die = Int(operations[index].die)
+    let channel = Int(channelOfDie[die])
     let time = transferTime(UInt64(chunk), at: parameters.channelBandwidth)
-    events.insert(.transferred, index, at: channels[channel].use(from: now, for: time))
+    let end = channels[channel].use(from: now, for: time)
+    insert(.transferred, index, at: end, of: operations[index].kind, die)
   }
 
   mutating func transferred(_ index: UInt32, _ now: UInt64, _ finished: inout [ModelCompletion]) {
@@ -130,7 +147,9 @@ extension SSDModel {
     let time = isErase ? parameters.eraseSuspend : parameters.programSuspend
     guard time > 0, now >= dies[die].suspendableFrom, now + time < dies[die].end else { return }
     dies[die].activity = .suspending
-    events.insert(.suspended, UInt32(die), at: now + time, generation: dies[die].generation)
+    // Of what the die does in the background this takes the place: its end is not known any more.
+    events.insert(
+      .suspended, UInt32(die), at: now + time, generation: dies[die].generation, inBackgroundOf: die)
   }
 
   mutating func suspend(_ index: UInt32, _ generation: UInt16, _ now: UInt64) {
@@ -149,7 +168,7 @@ extension SSDModel {
     dies[die].current = dies[die].suspended
     dies[die].suspended = noIndex
     dies[die].readsInRow = 0
-    write(die, from: now, for: dies[die].remaining)
+    write(die, operations[dies[die].current].kind, from: now, for: dies[die].remaining)
     if !dies[die].reads.isEmpty { suspendSoon(die, now) }
   }
 }

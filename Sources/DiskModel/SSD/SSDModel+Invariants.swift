@@ -95,6 +95,7 @@ extension SSDModel {
 
   /// A die with something to do does something.
   private func dieViolation() -> String? {
+    guard events.isFair else { return "a die is next whose event is not the earliest" }
     for (index, die) in dies.enumerated() {
       let isBusy = die.current != noIndex || die.suspended != noIndex
       if die.activity == .idle, isBusy || !die.reads.isEmpty || !die.others.isEmpty {

@@ -13,15 +13,15 @@ package struct SSDModel: DiskModel {
   /// Of a block as large as it is here.
   let eraseTime: UInt64
 
-  var events = SSDEventHeap()
+  var events: SSDEvents
   var requests = SlotPool<SSDRequest>()
   var operations = SlotPool<FlashOperation>()
   var waiters = SlotPool<UnitWaiter>()
 
   var link = TransferState()
-  var channels: [TransferState]
-  var dies: [DieState]
-  let channelOfDie: [Int32]
+  var channels: Table<TransferState>
+  var dies: Table<DieState>
+  let channelOfDie: Table<Int32>
 
   // The translation layer.
   /// Logical page to flash page; `noIndex` for none, with the topmost bit for one that waits in the buffer.
@@ -33,10 +33,10 @@ package struct SSDModel: DiskModel {
   /// Program units that are open or not programmed yet. Their pages are read from the buffer.
   var isUnprogrammed: PageBits
   /// Valid pages by line.
-  var valid: [UInt32]
+  var valid: Table<UInt32>
   /// Reads of a victim's stripes on the way, and one while there are more to come.
-  var readsLeft: [UInt32]
-  var partitions: [SSDPartition]
+  var readsLeft: Table<UInt32>
+  var partitions: Table<SSDPartition>
   var mappedPages: UInt64 = 0
   var mapCache: MapCache?
 
@@ -62,13 +62,14 @@ package struct SSDModel: DiskModel {
     self.parameters = parameters
     let geometry = try SSDGeometry(parameters, diskSize: context.diskSize)
     self.geometry = geometry
+    events = SSDEvents(dies: geometry.dies, backgroundSlack: parameters.leastOperation)
     let block = UInt64(geometry.unitsPerBlock) * parameters.programUnit
     let whole = parameters.block ?? block
     let (high, low) = parameters.eraseTime.multipliedFullWidth(by: min(block, whole))
     eraseTime = whole.dividingFullWidth((high, low)).quotient
-    channels = Array(repeating: TransferState(), count: geometry.channels)
-    dies = Array(repeating: DieState(), count: geometry.dies)
-    channelOfDie = (0..<geometry.dies).map { Int32(geometry.channel(of: $0)) }
+    channels = Table(repeating: TransferState(), count: geometry.channels)
+    dies = Table(repeating: DieState(), count: geometry.dies)
+    channelOfDie = Table((0..<geometry.dies).map { Int32(geometry.channel(of: $0)) })
     let isFilled = parameters.precondition != .none
     let perPartition = UInt32(geometry.pagesPerPartition)
     map = LazyTable(
@@ -86,14 +87,15 @@ package struct SSDModel: DiskModel {
     isValid = PageBits(count: geometry.physicalPages, filled: isFilled ? geometry : nil)
     isUnprogrammed = PageBits(count: geometry.physicalPages / geometry.unitPages)
     let lines = geometry.lines * geometry.partitions
-    valid = Array(repeating: 0, count: lines)
-    readsLeft = Array(repeating: 0, count: lines)
-    partitions = (0..<geometry.partitions).map {
-      let first = UInt32($0 * geometry.lines)
-      return SSDPartition(
-        victims: VictimHeap(first: first, count: geometry.lines),
-        free: Fifo(Array(first..<(first + UInt32(geometry.lines)))))
-    }
+    valid = Table(repeating: 0, count: lines)
+    readsLeft = Table(repeating: 0, count: lines)
+    partitions = Table(
+      (0..<geometry.partitions).map {
+        let first = UInt32($0 * geometry.lines)
+        return SSDPartition(
+          victims: VictimHeap(first: first, count: geometry.lines),
+          free: Fifo(Array(first..<(first + UInt32(geometry.lines)))))
+      })
     bufferPages = UInt32(parameters.writeBuffer / SSDParameters.pageSize)
     segmentPages = bufferPages - UInt32(geometry.partitions * (geometry.unitPages - 1))
     mapCache = parameters.mapCache.map {
@@ -109,7 +111,7 @@ package struct SSDModel: DiskModel {
   /// How the drive was made to fit the disk, in one line.
   package var placement: String? { geometry.description(parameters) }
 
-  package var nextWake: SimulationTime? { events.nextTime.map { SimulationTime(nanoseconds: $0) } }
+  package var nextWake: SimulationTime? { events.nextWake.map { SimulationTime(nanoseconds: $0) } }
 
   package mutating func submit(
     _ request: ModelRequest, at now: SimulationTime, into finished: inout [ModelCompletion]
@@ -122,10 +124,25 @@ package struct SSDModel: DiskModel {
     run(until: now.nanoseconds, &finished)
   }
 
+  package mutating func catchUp(to now: SimulationTime) {
+    guard let wake = events.nextWake, wake > now.nanoseconds else { return }
+    var none: [ModelCompletion] = []
+    run(until: now.nanoseconds, &none)
+  }
+
   /// Copies the tables that a copy of this model shares with it: all of them, or none.
   @inline(__always)
   private mutating func makeTablesUnique() {
     guard map.isShared() else { return }
+    events.makeUnique()
+    requests.makeUnique()
+    operations.makeUnique()
+    waiters.makeUnique()
+    channels.makeUnique()
+    dies.makeUnique()
+    valid.makeUnique()
+    readsLeft.makeUnique()
+    partitions.makeUnique()
     map.makeUnique()
     reverse.makeUnique()
     isValid.makeUnique()

@@ -287,6 +287,9 @@ package struct SSDParameters: Sendable {
     }
   }
 
+  /// No operation of a die for the host takes less.
+  var leastOperation: UInt64 { min(programTime, (readTimes + smallReadTimes).min() ?? programTime) }
+
   /// No request completes earlier.
   package var minimumLatency: UInt64 {
     let least = min(firmwareRead, firmwareSmallRead, firmwareWrite, min(discardTime, zeroesTime))

@@ -2,26 +2,44 @@
 
 /// Slots that are used again.
 struct SlotPool<Element: Sendable>: Sendable {
-  private(set) var slots: [Element] = []
-  private var free: [UInt32] = []
+  private var slots = Table<Element>()
+  /// Slots that were ever used, and of these the ones that are free.
+  private var count = 0
+  private var free = Table<UInt32>()
+  private var freeCount = 0
 
-  var used: Int { slots.count - free.count }
+  var used: Int { count - freeCount }
+
+  mutating func makeUnique() {
+    slots.makeUnique()
+    free.makeUnique()
+  }
 
   @inline(__always) subscript(_ index: UInt32) -> Element {
-    get { slots[Int(index)] }
+    _read { yield slots[Int(index)] }
     _modify { yield &slots[Int(index)] }
   }
 
   mutating func insert(_ element: Element) -> UInt32 {
-    guard let index = free.popLast() else {
-      slots.append(element)
-      return UInt32(slots.count - 1)
+    if freeCount > 0 {
+      freeCount -= 1
+      let index = free[freeCount]
+      slots[Int(index)] = element
+      return index
     }
-    slots[Int(index)] = element
-    return index
+    if count == slots.count {
+      slots.grow(by: element)
+      free.grow(by: 0)
+    }
+    slots[count] = element
+    count += 1
+    return UInt32(count - 1)
   }
 
-  mutating func remove(_ index: UInt32) { free.append(index) }
+  mutating func remove(_ index: UInt32) {
+    free[freeCount] = index
+    freeCount += 1
+  }
 }
 
 /// Slots in a row, first in, first out.

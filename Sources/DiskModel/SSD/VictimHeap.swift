@@ -23,24 +23,24 @@ struct VictimHeap: Sendable {
 
   var minimum: UInt32? { heap.first }
 
-  @inline(__always) private static func precedes(_ a: UInt32, _ b: UInt32, _ valid: [UInt32]) -> Bool {
+  @inline(__always) private static func precedes(_ a: UInt32, _ b: UInt32, _ valid: Table<UInt32>) -> Bool {
     let (left, right) = (valid[Int(a)], valid[Int(b)])
     return left != right ? left < right : a < b
   }
 
-  mutating func insert(_ line: UInt32, valid: [UInt32]) {
+  mutating func insert(_ line: UInt32, valid: Table<UInt32>) {
     heap.append(line)
     rise(line, from: heap.count - 1, valid)
   }
 
   /// A line has lost a valid page; one that is not here is none of ours.
-  @inline(__always) mutating func decreased(_ line: UInt32, valid: [UInt32]) {
+  @inline(__always) mutating func decreased(_ line: UInt32, valid: Table<UInt32>) {
     let index = position[Int(line - first)]
     guard index > 0 else { return }
     rise(line, from: Int(index), valid)
   }
 
-  mutating func removeMinimum(valid: [UInt32]) -> UInt32? {
+  mutating func removeMinimum(valid: Table<UInt32>) -> UInt32? {
     guard let result = heap.first, let last = heap.popLast() else { return nil }
     position[Int(result - first)] = -1
     let count = heap.count
@@ -63,7 +63,7 @@ struct VictimHeap: Sendable {
     position[Int(line - first)] = Int32(truncatingIfNeeded: index)
   }
 
-  private mutating func rise(_ line: UInt32, from index: Int, _ valid: [UInt32]) {
+  private mutating func rise(_ line: UInt32, from index: Int, _ valid: Table<UInt32>) {
     var hole = index
     while hole > 0 {
       let parent = (hole - 1) >> 1

@@ -115,11 +115,12 @@ package final class DiskServer: DiskService {
   package var engines: [String] { [] }
 
   package var reports: [DiskReport] {
-    disks.map {
+    let now = clock.now
+    return disks.map {
       var report = DiskReport(
         name: $0.device.name, model: $0.configuration.model, $0.device.statistics)
       report.faults = $0.device.faultCount
-      report.counters = $0.device.modelCounters
+      report.counters = $0.device.modelCounters(at: now)
       return report
     }
   }

@@ -48,6 +48,7 @@ struct ModelMeasurement {
     latencies = all.map { $0.completed.since($0.submitted).nanoseconds }.sorted()
     elapsed = loop.now.since(.zero)
     digest = log.digest
+    model.catchUp(to: loop.now)
     counters = model.counters
     placement = model.placement
     hostNanoseconds = host / UInt64(max(1, workload.count))
