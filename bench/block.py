@@ -286,11 +286,18 @@ def touch():
         os.unlink(path)
 
 
-def fio_rate(file, pattern, block, depth):
+def fio_rate(file, pattern, block, depth, busy=False):
+    """What fio gets, beside a process that keeps a processor busy if told so."""
     command = ["fio", "--name=x", f"--filename={file}", f"--rw={pattern}", f"--bs={block}", f"--iodepth={depth}",
                "--ioengine=io_uring", "--direct=1", f"--runtime={options.milliseconds}ms", "--time_based",
                "--output-format=json", "--norandommap", "--randrepeat=0"]
-    job = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["jobs"][0]
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
+    try:
+        job = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["jobs"][0]
+    finally:
+        if other:
+            other.kill()
+            other.wait()
     return job["read"]["iops"] + job["write"]["iops"]
 
 
@@ -304,18 +311,16 @@ def fio():
           "| load | ours | fio | ratio | ours, front-end polls | fio, a processor busy | ratio | to fio |\n"
           "|---|---|---|---|---|---|---|---|")
     for name, pattern, block, depth in loads:
-        rates = {"ttblk": [], "fio": [], "ttblk, polled": [], "fio, busy": []}
+        def mine(poll):
+            with Backend(ours(base, "raw", True, socket, ",engine=io_uring"), socket) as backend:
+                return load(backend, pattern, block, depth, poll=poll)[0]
+
+        runs = {"ttblk": lambda: mine(False), "fio": lambda: fio_rate(base, pattern, block, depth),
+                "ttblk, polled": lambda: mine(True), "fio, busy": lambda: fio_rate(base, pattern, block, depth, busy=True)}
+        rates = {who: [] for who in runs}
         for _ in range(options.rounds):
-            for who in rates:
-                if who.startswith("ttblk"):
-                    with Backend(ours(base, "raw", True, socket, ",engine=io_uring"), socket) as backend:
-                        rates[who].append(load(backend, pattern, block, depth, poll="polled" in who)[0])
-                    continue
-                busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if "busy" in who else None
-                rates[who].append(fio_rate(base, pattern, block, depth))
-                if busy:
-                    busy.kill()
-                    busy.wait()
+            for who, run in runs.items():
+                rates[who].append(run())
         records.extend(["fio", name, who, median(values), min(values), max(values), 0] for who, values in rates.items())
         sleeps, its, polls, beside = [f"{median(x):,.0f} ({min(x):,.0f} to {max(x):,.0f})" for x in rates.values()]
         slow, top, fast, bound = [median(x) for x in rates.values()]

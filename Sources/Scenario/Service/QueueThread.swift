@@ -28,8 +28,6 @@ final class QueueThread: RingHome, @unchecked Sendable {
   private var isEnding = false
   private var stopped: Rendezvous?
   private var polling = KickPolling()
-  /// Whether the driver kicks when it has something; the next turn does not wait otherwise.
-  private var asksForKick = true
   private var completions: [BlockCompletion] = []
   private var ready: [UInt64] = []
   /// What past threads of this ring did.
@@ -134,9 +132,9 @@ final class QueueThread: RingHome, @unchecked Sendable {
   private func turn(_ lane: Lane, _ chains: VirtioBlockQueue, _ mailbox: Mailbox) throws(BlockIOError) {
     completions.removeAll(keepingCapacity: true)
     ready.removeAll(keepingCapacity: true)
-    try lane.run(asksForKick ? .forever : .no, clock: hostTime, completions: &completions, ready: &ready)
-    // Whoever comes again at once needs no kick, and the driver is spared it.
-    asksForKick = !lane.leftWork
+    // Where work was left the driver was not asked to kick.
+    let wait: Wait = lane.leftWork ? .no : .forever
+    try lane.run(wait, clock: hostTime, completions: &completions, ready: &ready)
     for tag in ready {
       if tag == Tag.mailbox {
         mailbox.drain()
@@ -155,7 +153,7 @@ final class QueueThread: RingHome, @unchecked Sendable {
     }
     if !isStopping {
       polling.lastTaken = hostTime()
-      chains.take(from: queue, at: polling.lastTaken, asksForKick: asksForKick)
+      chains.take(from: queue, at: polling.lastTaken, asksForKick: !lane.leftWork)
     }
     queue.publishAndSignal()
     if isStopping, lane.inFlight == 0 { letGo(lane) }

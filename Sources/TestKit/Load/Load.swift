@@ -63,11 +63,11 @@ package struct Load: Sendable {
       drivers[0].run(into: outcomes)
       for thread in threads { thread.join() }
     } catch { throw .linux(error) }
-    try client.stop()
     var results: [Result] = []
     for (_, outcome) in outcomes.withLock({ $0 }).sorted(by: { $0.0 < $1.0 }) {
       results.append(try outcome.get())
     }
+    try client.stop()
     return results
   }
 }
@@ -134,7 +134,7 @@ private final class LoadDriver {
         under += 1
       }
       queue.publish()
-      if !taken { if load.polls { queue.spin() } else { try queue.wait() } }
+      if !taken { if load.polls { try queue.spin() } else { try queue.wait() } }
     }
     result.nanoseconds = max(1, (limit == nil ? min(end, max(last, begin + 1)) : last) - begin)
     result.kicks = queue.kickCount

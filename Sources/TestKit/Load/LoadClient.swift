@@ -104,6 +104,12 @@ package final class LoadClient {
     try link.send(.setVringEnable, encoded(1))
   }
 
+  /// Whether the back-end has closed the connection.
+  var isLeft: Bool {
+    var query = pollfd(fd: socket.descriptor.rawValue, events: 0, revents: 0)
+    return poll(&query, 1, 0) > 0
+  }
+
   /// Stops the rings: what was asked for has been answered when this returns.
   package func stop() throws(LoadError) {
     let link = Link(socket: socket.descriptor.rawValue)

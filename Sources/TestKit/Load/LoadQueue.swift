@@ -31,6 +31,7 @@ final class LoadQueue {
   }
 
   let depth: Int
+  private let client: LoadClient
   private let layout: Layout
   private let base: UnsafeMutableRawPointer
   private let headers: UnsafeMutableRawPointer
@@ -47,6 +48,7 @@ final class LoadQueue {
     _ client: LoadClient, index: Int, offset: Int, depth: Int, blockBytes: Int, writes: Bool
   ) throws(LoadError) {
     self.depth = depth
+    self.client = client
     layout = Layout(size: LoadQueue.ringSize(depth: depth))
     base = client.memory.base + offset
     let headerOffset = offset + layout.byteCount
@@ -127,8 +129,15 @@ final class LoadQueue {
   /// Looks until something is completed, as a driver that polls does (SPDK; `poll_queues` of virtio_blk).
   ///
   /// It asks for no calls: the index that it wants to be called at stays behind, and is met once a lap.
-  func spin() {
-    while CLinux_load16_acquire(base + layout.used + 2) == nextUsed { CLinux_relax() }
+  func spin() throws(LoadError) {
+    var turns = 0
+    while CLinux_load16_acquire(base + layout.used + 2) == nextUsed {
+      turns += 1
+      if turns & 0xffff == 0, client.isLeft {
+        throw .protocolViolation("the back-end closed the connection")
+      }
+      CLinux_relax()
+    }
   }
 
   /// Waits until something is completed, as a driver does: asks for a call, looks again, sleeps.
